@@ -1,0 +1,1 @@
+"""DynaLay, and the ground that every adaptive classifier stands on."""

@@ -1,0 +1,98 @@
+"""The contract that every classifier of the suite fulfils, static or adaptive."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dynalay.components import Component, component_costs
+from dynalay.meter import Meter
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """One setting of a method's inference-time knob.
+
+    Attributes:
+        knob: the number by which the curve is traced: a threshold, a price of compute; NaN for a static network.
+        policy: "own" for the method as published, else the name of the control that decides in its place ("random", ...).
+        setting: all that `classify` needs to know, where the knob alone does not say it.
+    """
+
+    knob: float
+    policy: str = "own"
+    setting: Any = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.policy}:{self.knob:g}"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where training stands, as `training_loss` may need it.
+
+    Attributes:
+        progress: the share of all optimiser steps already taken, in [0, 1).
+        generator: the random stream for what a method samples itself (actions, prices); on the device of the batch.
+    """
+
+    progress: float
+    generator: torch.Generator
+
+
+class AdaptiveClassifier(nn.Module, ABC):
+    """A classifier that may spend a different amount of compute on each sample.
+
+    A subclass is constructed as ``Method(image_shape, classes, **parameters)`` where the parameters are keyword-only,
+    annotated and have defaults: the configuration is checked against this signature.  It executes its components through
+    the meter and in no other way.
+
+    Args:
+        image_shape: (channels, height, width) of the normalised input.
+        classes: the number of classes.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        self.classes = classes
+
+    @abstractmethod
+    def components(self) -> dict[str, Component]:
+        """Every part that `training_loss` and `classify` execute, by name, in the order in which they first run."""
+
+    @abstractmethod
+    def training_loss(
+        self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to minimise on a batch, and scalars to log (each a detached 0-dimensional tensor).
+
+        Args:
+            images: float [batch, channels, height, width], normalised.
+            labels: int64 [batch].
+            meter: a fresh meter for this batch.
+            state: progress and random stream.
+        """
+
+    @abstractmethod
+    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
+        """Logits [batch, classes] at an operating point; a sample that is finished is computed no further."""
+
+    @abstractmethod
+    def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
+        """The operating points to evaluate, cheapest or dearest first as the method likes.
+
+        Args:
+            validation: batches (images, labels) of the validation split: all that thresholds may be chosen on.
+        """
+
+    def component_macs(self) -> Tensor:
+        """MACs of one execution of each component for one sample: int64 [components], on the CPU; counted once."""
+        if not hasattr(self, "_component_macs"):
+            costs = component_costs(self.components())
+            self._component_macs = torch.tensor([cost.macs for cost in costs.values()])
+        return self._component_macs

@@ -1,0 +1,83 @@
+"""The meter: components are executed through it and only through it, so that work and its count cannot drift apart."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dynalay.components import Component
+
+
+class Meter:
+    """Executes components on the rows of one batch and counts, for every sample, how often each one ran.
+
+    ``macs = meter.executions @ component_macs`` holds for every method, static or adaptive: a static network is one
+    component that runs once.
+
+    Args:
+        components: the model's components, by name; only these can be executed.
+        samples: the number of samples in the batch.
+        device: where the counts are kept; the device of the model, so that counting never waits for it.
+
+    Attributes:
+        executions: int32 [samples, components], columns in the order of `components`.
+        notes: what a model wants recorded of each sample beside the counts, by name, each [samples].
+
+    Example:
+        >>> from torch import nn
+        >>> meter = Meter({"stem": Component(nn.Linear(4, 2), ((4,),))}, samples=3)
+        >>> hard = torch.tensor([0, 2])
+        >>> meter("stem", torch.ones(2, 4), rows=hard).shape
+        torch.Size([2, 2])
+        >>> meter.executions.flatten().tolist()
+        [1, 0, 1]
+    """
+
+    def __init__(self, components: Mapping[str, Component], samples: int, device: torch.device | str = "cpu") -> None:
+        self.components = components
+        self.samples = samples
+        self.executions = torch.zeros(samples, len(components), dtype=torch.int32, device=device)
+        self.notes: dict[str, Tensor] = {}
+        self._column = {name: column for column, name in enumerate(components)}
+
+    def __call__(self, name: str, *inputs: Tensor, rows: Tensor | None = None) -> Any:
+        """Execute component `name` on `inputs` and add one execution to each of `rows`.
+
+        Args:
+            name: a component's name.
+            inputs: the component's inputs, each [len(rows), ...].
+            rows: int64, the distinct samples of the batch that `inputs` holds, in order; None means all of them.
+
+        Returns:
+            Whatever the component's module returns.
+
+        Raises:
+            KeyError: no component has this name.
+            ValueError: an input has not the shape for which the component's cost was counted.
+        """
+        if name not in self.components:
+            raise KeyError(f"no component {name!r}; the model declares {', '.join(self.components)}")
+        component = self.components[name]
+        count = self.samples if rows is None else len(rows)
+        shapes = tuple(tuple(tensor.shape) for tensor in inputs)
+        declared = tuple((count, *shape) for shape in component.input_shapes)
+        if shapes != declared:
+            raise ValueError(f"component {name!r} got inputs {shapes} where its declaration says {declared}")
+        if rows is None:
+            self.executions[:, self._column[name]] += 1
+        else:
+            self.executions[rows, self._column[name]] += 1
+        return component.module(*inputs)
+
+    def note(self, name: str, values: Tensor, rows: Tensor | None = None) -> None:
+        """Record `values` [len(rows)] of `rows` under `name`; samples never noted hold NaN (floats) or -1 (integers)."""
+        if name not in self.notes:
+            absent = float("nan") if values.is_floating_point() else -1
+            self.notes[name] = torch.full((self.samples,), absent, dtype=values.dtype, device=values.device)
+        self.notes[name][slice(None) if rows is None else rows] = values.detach()
+
+    def macs(self, component_macs: Tensor) -> Tensor:
+        """MACs spent on each sample: int64 [samples], from int64 [components] in the order of `components`."""
+        # Not a matrix product: CUDA has none for integers, and floats lose exactness above 2**24.
+        return (self.executions.long() * component_macs).sum(dim=1)

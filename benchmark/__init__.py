@@ -1,0 +1,1 @@
+"""The harness: data, training, evaluation, compute, latency, statistics, tables, figures and report."""

@@ -1,49 +1,58 @@
-"""The methods of the suite: DynaLay and its peers.
+"""The methods of the suite: DynaLay's peers here, DynaLay itself in its own package.
 
-A new method is one new file in this package that defines one subclass of `AdaptiveClassifier`; its name in
-configurations is the file's name.  Nothing else needs editing.
+A method is one file that defines a class with ``__init__(self, image_shape, classes, *, parameters...)``; the file's name is
+its name in configurations.  A new method is one new file in this package; nothing else needs editing.
 """
 
+import ast
 import importlib
-import pkgutil
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dynalay.classifier import AdaptiveClassifier
+if TYPE_CHECKING:  # what is installed can be listed, and configurations checked, without loading torch
+    from dynalay.classifier import AdaptiveClassifier
 
-_DYNALAY = {"dynalay": "dynalay.model"}
-
-
-def _modules() -> dict[str, str]:
-    """Candidate modules by the name a configuration would use."""
-    return _DYNALAY | {module.name: f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)}
+_PACKAGES = ("dynalay", __name__)
 
 
-def _class_in(module_name: str) -> type[AdaptiveClassifier] | None:
-    """The one classifier that a module defines itself (not imports), or None: a shared part is no method."""
-    module = importlib.import_module(module_name)
-    found = [
-        item
-        for item in vars(module).values()
-        if isinstance(item, type) and issubclass(item, AdaptiveClassifier) and item.__module__ == module_name
-    ]
-    if len(found) > 1:
-        raise TypeError(f"{module_name} defines {len(found)} methods ({', '.join(c.__name__ for c in found)}); one a file")
-    return found[0] if found else None
+def constructor(source: Path) -> tuple[str, ast.FunctionDef] | None:
+    """The name and the constructor of the class that makes a file a method; None if it is a shared part."""
+    for node in ast.parse(source.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                    if [argument.arg for argument in item.args.args] == ["self", "image_shape", "classes"] and (
+                        item.args.kwonlyargs
+                    ):
+                        return node.name, item
+    return None
 
 
-def find_method(name: str) -> type[AdaptiveClassifier]:
-    """The method class of this name; only its own file is imported.
+def method_sources() -> dict[str, Path]:
+    """The file of every method, by the method's name."""
+    sources: dict[str, Path] = {}
+    for package in _PACKAGES:
+        spec = importlib.util.find_spec(package)
+        folder = Path(spec.origin).parent  # type: ignore[union-attr, arg-type]
+        sources |= {file.stem: file for file in sorted(folder.glob("*.py")) if constructor(file)}
+    return sources
+
+
+def find_method(name: str) -> "type[AdaptiveClassifier]":
+    """The class of the method of this name; only its own file is imported.
 
     Raises:
         KeyError: no file defines it; the message lists those that exist.
     """
-    modules = _modules()
-    method = _class_in(modules[name]) if name in modules else None
-    if method is None:
-        raise KeyError(f"no method {name!r}; there are {', '.join(all_methods())}")
-    return method
+    sources = method_sources()
+    if name not in sources:
+        raise KeyError(f"no method {name!r}; there are {', '.join(sources)}")
+    found = constructor(sources[name])
+    assert found is not None  # it was listed because it has one
+    return getattr(importlib.import_module(f"{sources[name].parent.name}.{name}"), found[0])
 
 
-def all_methods() -> dict[str, type[AdaptiveClassifier]]:
-    """Every method, by name."""
-    found = {name: _class_in(module) for name, module in _modules().items()}
-    return {name: method for name, method in found.items() if method is not None}
+def all_methods() -> "dict[str, type[AdaptiveClassifier]]":
+    """Every method's class, by name."""
+    return {name: find_method(name) for name in method_sources()}

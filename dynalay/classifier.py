@@ -1,5 +1,6 @@
 """The contract that every classifier of the suite fulfils, static or adaptive."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -89,6 +90,11 @@ class AdaptiveClassifier(nn.Module, ABC):
         Args:
             validation: batches (images, labels) of the validation split: all that thresholds may be chosen on.
         """
+
+    @property
+    def default_point(self) -> OperatingPoint:
+        """The point for where only one can be shown, such as validation while training: as a rule, full compute."""
+        return OperatingPoint(math.nan)
 
     def component_macs(self) -> Tensor:
         """MACs of one execution of each component for one sample: int64 [components], on the CPU; counted once."""

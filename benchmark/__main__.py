@@ -1,0 +1,72 @@
+"""The command line: one verb a step of the pipeline.
+
+A verb is a module of this package that defines `add_arguments(parser)` and `main(arguments)`; its docstring is its help.
+Only the verb that is called is imported, so that cheap verbs stay cheap.
+"""
+
+import argparse
+import ast
+import importlib
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+from benchmark.errors import Preempted, UserError
+
+# timm, imported by every ResNet-like method, uses torch.jit.script, which torch deprecates; nothing a user can mend.
+warnings.filterwarnings("ignore", "`torch.jit.script", category=FutureWarning)
+warnings.filterwarnings("ignore", "`torch.jit.script", category=DeprecationWarning)
+
+
+def verbs() -> dict[str, str]:
+    """Every verb and its docstring, found without importing anything."""
+    found = {}
+    folder = Path(__file__).parent
+    for source in sorted((*folder.glob("*.py"), *folder.glob("*/__init__.py"))):
+        tree = ast.parse(source.read_text())
+        if any(isinstance(node, ast.FunctionDef) and node.name == "add_arguments" for node in tree.body):
+            name = source.parent.name if source.stem == "__init__" else source.stem
+            found[name] = ast.get_docstring(tree) or ""
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; returns the exit status: 0 done, 1 failed, 2 the user's to mend, 75 preempted and resumable."""
+    argv = sys.argv[1:] if argv is None else argv
+    known = verbs()
+    parser = argparse.ArgumentParser(
+        "python -m benchmark", description="DynaLay-Bench, step by step.", allow_abbrev=False,
+        epilog="Example: python -m benchmark train --config config/quick.yaml --dataset digits --method dynalay --seed 0",
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, text in known.items():
+        summary, _, rest = text.partition("\n")
+        command = commands.add_parser(
+            name, help=summary.rstrip("."), description=summary, epilog=rest.strip(), allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        if name in argv[:1]:
+            importlib.import_module(f"benchmark.{name}").add_arguments(command)
+    arguments = parser.parse_args(argv)
+    try:
+        importlib.import_module(f"benchmark.{arguments.verb}").main(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Preempted as error:
+        print(error, file=sys.stderr)
+        return 75  # EX_TEMPFAIL: the same command, run again, goes on
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # an unforeseen failure: one line first, for whoever reads the end of many logs
+        traceback.print_exc()
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

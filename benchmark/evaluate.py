@@ -1,0 +1,115 @@
+"""Record what a trained run does with every sample at every operating point.
+
+Examples:
+  python -m benchmark evaluate --config config/quick.yaml --dataset digits --method dynalay --seed 0
+
+Reads model.safetensors; writes costs.json and records.parquet, from which every table and figure is made.  Operating
+points are chosen on the validation split; the test split is read here and nowhere else.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from benchmark import provenance, records
+from benchmark.arguments import add_run_arguments, prepared
+from benchmark.configuration import Run
+from benchmark.data import Dataset, Split
+from benchmark.errors import UserError
+from benchmark.files import write_json
+from benchmark.gpu_slots import gpu_slot
+from benchmark.training import batches, build_model
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint
+from dynalay.components import component_costs
+from dynalay.meter import Meter
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which run, and where."""
+    add_run_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Evaluate the run and write its costs and records."""
+    with gpu_slot(arguments.device):
+        run, dataset, device = prepared(arguments)
+        folder = run.folder(arguments.results)
+        model = load_trained(run, dataset, folder, device)
+        started = time.perf_counter()
+        costs = component_costs(model.components())
+        frame = evaluate(model, dataset, device)
+    write_json(
+        folder / "costs.json",
+        {name: {"macs": cost.macs, "uncounted": dict(cost.uncounted)} for name, cost in costs.items()},
+    )
+    records.write(folder / "records.parquet", frame)
+    seconds = time.perf_counter() - started
+    provenance.update(folder, run, status="evaluated", evaluation_seconds=round(seconds, 1))
+    points = frame["operating_point"].nunique()
+    print(f"{run}: recorded {points} operating points of {len(frame) // points} samples in {seconds:.0f} s")
+
+
+def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device) -> AdaptiveClassifier:
+    """The run's trained model, in inference mode.
+
+    Raises:
+        UserError: it is not trained, was trained with another configuration, or its file is damaged.
+    """
+    path = folder / "model.safetensors"
+    train = f"python -m benchmark train --dataset {run.dataset} --method {run.method} --seed {run.seed} ..."
+    if not path.exists():
+        raise UserError(f"{run} is not trained: {path} is missing; run `{train}` first.")
+    if provenance.read(folder).get("digest") != run.digest:
+        raise UserError(f"{path} was trained with another configuration than the one given; run `{train}` again.")
+    model = build_model(run, dataset, device)
+    try:
+        model.load_state_dict(load_file(path, device=str(device)))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and run `{train}` again.") from None
+    return model.eval()
+
+
+@torch.inference_mode()
+def evaluate(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> pd.DataFrame:
+    """One row per split, operating point and sample, as `benchmark.records` describes them."""
+    points = model.operating_points(batches(dataset.validation, dataset, device))
+    return pd.concat(
+        [
+            _recorded(model, dataset, split, name, point, device)
+            for name, split in (("validation", dataset.validation), ("test", dataset.test))
+            for point in points
+        ],
+        ignore_index=True,
+    )
+
+
+def _recorded(
+    model: AdaptiveClassifier, dataset: Dataset, split: Split, split_name: str, point: OperatingPoint, device: torch.device
+) -> pd.DataFrame:
+    components = model.components()
+    component_macs = model.component_macs().to(device)
+    parts: list[dict[str, np.ndarray]] = []
+    for images, labels in batches(split, dataset, device):
+        meter = Meter(components, len(labels), device)
+        probabilities = model.classify(images, point, meter).float().softmax(dim=1)
+        confidence, prediction = probabilities.max(dim=1)
+        columns = {"label": labels, "prediction": prediction, "confidence": confidence, "macs": meter.macs(component_macs)}
+        columns |= {f"executions.{name}": meter.executions[:, column] for column, name in enumerate(components)}
+        columns |= {f"note.{name}": values for name, values in meter.notes.items()}
+        parts.append({name: values.cpu().numpy() for name, values in columns.items()})
+    samples = len(split.labels)
+    # A batch in which no sample was noted lacks the column; absent is NaN for floats and -1 for integers, as in the meter.
+    frame = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
+    frame.insert(0, "split", split_name)
+    frame.insert(1, "sample", np.arange(samples))
+    frame.insert(4, "difficulty", split.difficulty.numpy())
+    frame.insert(5, "policy", point.policy)
+    frame.insert(6, "operating_point", point.name)
+    frame.insert(7, "knob", point.knob)
+    return frame

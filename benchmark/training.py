@@ -1,0 +1,235 @@
+"""One training loop for every method.
+
+Reads top to bottom: batches from uint8 data that lies on the device, one loss, one optimiser step, everything that is
+logged summed on the device and fetched once an epoch.  A run that is stopped, or killed, goes on from its checkpoint and
+ends with the same bytes (on the same machine) as one that was never disturbed.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from baselines import find_method
+from benchmark import checkpoint
+from benchmark.augmentation import Augmentation, normalise
+from benchmark.configuration import Recipe, Run
+from benchmark.data import Dataset, Split
+from benchmark.errors import Preempted, UserError
+from benchmark.stopping import StopRequest
+from benchmark.streams import Streams, derived_seed
+from dynalay.classifier import AdaptiveClassifier, TrainingState
+from dynalay.meter import Meter
+
+#: Evaluation has no gradients to keep, so its batches can be larger than training's.
+EVALUATION_BATCH = 500
+
+
+class Diverged(Exception):
+    """The loss became NaN or infinite."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it goes into the checkpoint.
+
+    Attributes:
+        step: optimiser steps taken.
+        history: one row an epoch.
+        sums: sums over the current epoch's steps of what is logged, by name.
+        macs: forward MACs of training so far, as metered.
+        seconds: wall time spent training, over all attempts.
+        preemptions: how often the run went on from a checkpoint.
+    """
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    macs: int = 0
+    seconds: float = 0.0
+    preemptions: int = 0
+
+
+def build_model(run: Run, dataset: Dataset, device: torch.device) -> AdaptiveClassifier:
+    """The run's model with the initial weights that its seed gives, in channels-last layout on `device`.
+
+    Raises:
+        UserError: the parameters do not go together, as the method says.
+    """
+    method = find_method(run.method_kind)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(run.seed, "initialisation"))
+        try:
+            model = method(dataset.image_shape, len(dataset.classes), **run.method_parameters)
+        except ValueError as error:
+            raise UserError(f"{run.method} ({run.method_kind}) on {run.dataset}: {error}") from None
+    return model.to(device, memory_format=torch.channels_last)
+
+
+def batches(split: Split, dataset: Dataset, device: torch.device, size: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
+    """The split in order, as normalised float images and labels on `device`."""
+    for start in range(0, len(split.labels), size):
+        images = split.images[start : start + size].to(device)
+        yield _prepared(normalise(images, dataset.mean, dataset.std)), split.labels[start : start + size].to(device)
+
+
+def _prepared(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def train(
+    run: Run,
+    dataset: Dataset,
+    folder: Path,
+    device: torch.device,
+    stop: StopRequest,
+    report: Any = print,
+) -> tuple[AdaptiveClassifier, Progress]:
+    """Train a run to its end, from its checkpoint in `folder` where there is one.
+
+    Raises:
+        Preempted: `stop` was asked for; the checkpoint holds everything up to the last step.
+        Diverged: the loss is no number.
+        UserError: the checkpoint is of another configuration, or the parameters do not go together.
+    """
+    recipe = run.recipe
+    model = build_model(run, dataset, device)
+    model.train()
+    optimizer = build_optimizer(model, recipe)
+    streams = Streams(run.seed, device)
+    progress = Progress()
+    saved = checkpoint.load(folder / "checkpoint.pt", run, device)
+    if saved is not None:
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        streams.load_state_dict(saved["streams"])
+        progress = Progress(**saved["progress"])
+        progress.preemptions += 1
+        progress.sums = {name: value.to(device) for name, value in progress.sums.items()}
+        report(f"going on from step {progress.step}")
+
+    def save() -> None:
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "streams": streams.state_dict(),
+            "progress": vars(progress),
+        }
+        checkpoint.save(folder / "checkpoint.pt", run, state)
+
+    samples = len(dataset.train.labels)
+    batch_size = min(recipe.batch_size, samples)
+    steps = samples // batch_size  # an epoch's; the permutation's remainder waits for another epoch
+    total = recipe.epochs * steps
+    images, labels = _resident(dataset.train, device)
+    augment = Augmentation(**recipe.augmentation.model_dump())
+    components = model.components()
+    component_macs = model.component_macs().to(device)
+    started = time.perf_counter()
+
+    while progress.step < total:
+        epoch, first = divmod(progress.step, steps)
+        order = streams.order(epoch, samples)
+        for index in range(first, steps):
+            rows = order[index * batch_size : (index + 1) * batch_size].to(images.device)
+            batch, targets = images[rows].to(device), labels[rows].to(device)
+            batch = _prepared(normalise(augment(batch, streams.augmentation), dataset.mean, dataset.std))
+            meter = Meter(components, batch_size, device)
+            state = TrainingState(progress.step / total, streams.method)
+            with autocast(recipe, device):
+                loss, metrics = model.training_loss(batch, targets, meter, state)
+            optimizer.zero_grad()
+            loss.backward()
+            if recipe.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * one_cycle(progress.step / total, recipe.warmup)
+            optimizer.step()
+            progress.step += 1
+            _add(progress.sums, {"loss": loss.detach(), **metrics, "macs": meter.macs(component_macs).double().mean()})
+            if stop.signal is not None and progress.step < total:
+                progress.seconds += time.perf_counter() - started
+                save()
+                raise Preempted(f"stopped by {stop.signal} after step {progress.step} of {total}; run again to go on")
+        row = {name: value.item() / steps for name, value in progress.sums.items()}
+        if not math.isfinite(row["loss"]):
+            raise Diverged(
+                f"the loss of {run} is {row['loss']} in epoch {epoch + 1} of {recipe.epochs}; lower learning_rate "
+                f"(now {recipe.learning_rate:g}) or gradient_clip (now {recipe.gradient_clip}), or use precision float32"
+            )
+        accuracy, macs = validate(model, dataset, device)
+        progress.macs += round(row.pop("macs") * steps * batch_size)
+        progress.seconds += time.perf_counter() - started
+        started = time.perf_counter()
+        progress.sums = {}
+        progress.history.append(
+            {"epoch": epoch + 1, "step": progress.step, **row, "validation_accuracy": accuracy, "validation_macs": macs,
+             "training_macs": progress.macs, "seconds": progress.seconds}
+        )  # fmt: skip
+        if progress.step < total:
+            save()
+        report(
+            f"epoch {epoch + 1}/{recipe.epochs}  loss {row['loss']:.4f}  validation accuracy {100 * accuracy:.2f}%"
+            f"  {macs / 1e6:.2f} M MACs  {progress.seconds:.0f} s"
+        )
+    model.eval()
+    return model, progress
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser; weight decay for matrices and kernels only, as biases and norm gains need none."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+def one_cycle(progress: float, warmup: float) -> float:
+    """The learning rate's share of its peak: linear to 1 over `warmup`, then a half cosine to 0 (Smith and Topin 2018)."""
+    if progress < warmup:
+        return (progress + 1e-3) / (warmup + 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def autocast(recipe: Recipe, device: torch.device) -> Any:
+    """The recipe's precision.  Without autocast's cache: it would keep a cast made under `no_grad` and train nothing."""
+    if recipe.precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+@torch.inference_mode()
+def validate(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> tuple[float, float]:
+    """Accuracy and mean MACs on the validation split at the model's default point."""
+    model.eval()
+    correct, macs = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
+    component_macs = model.component_macs().to(device)
+    for images, labels in batches(dataset.validation, dataset, device):
+        meter = Meter(model.components(), len(labels), device)
+        correct += (model.classify(images, model.default_point, meter).argmax(dim=1) == labels).sum()
+        macs += meter.macs(component_macs).sum()
+    model.train()
+    samples = len(dataset.validation.labels)
+    return correct.item() / samples, macs.item() / samples
+
+
+def _resident(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The training data where batches are drawn from: on a GPU if it takes at most a quarter of its memory, else mapped."""
+    if device.type == "cuda" and split.images.numel() <= torch.cuda.get_device_properties(device).total_memory // 4:
+        return split.images.to(device), split.labels.to(device)
+    return split.images, split.labels
+
+
+def _add(sums: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    for name, value in values.items():
+        sums[name] = sums[name] + value if name in sums else value.clone()

@@ -1,5 +1,6 @@
-"""Atomic writes: a file is either absent, old and whole, or new and whole, also when the process or machine dies."""
+"""Atomic writes: a file is absent, or old and whole, or new and whole, also when the process or the machine dies."""
 
+import fcntl
 import json
 import os
 import tempfile
@@ -16,7 +17,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix of `path`, by which many writers choose their format.
 
     Example:
-        >>> with atomic_write(Path(folder) / "table.csv") as temporary:  # doctest: +SKIP
+        >>> with atomic_write(folder / "table.csv") as temporary:  # doctest: +SKIP
         ...     table.to_csv(temporary)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +46,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the exclusive lock on the file `path`, waiting for it; the kernel frees it when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 def _sync(path: Path) -> None:
     """Make the operating system put a file or folder on the disk."""
     handle = os.open(path, os.O_RDONLY)
@@ -56,6 +66,6 @@ def _sync(path: Path) -> None:
 
 def _umask() -> int:
     """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
+    mask = os.umask(0o077)
     os.umask(mask)
     return mask

@@ -1,0 +1,58 @@
+"""Stratified subsets, drawn by a hash of the sample's index: the same for every run, seed and machine.
+
+The samples of a class are ranked by their hash and the first ones are taken, so a larger subset contains a smaller one.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.kind import RawSplit
+from benchmark.errors import UserError
+
+
+def hold_out(split: RawSplit, amount: float, name: str) -> tuple[RawSplit, RawSplit]:
+    """Part `split` into (rest, held out), stratified by label.
+
+    Args:
+        amount: a share of the samples if below 1, else their number.
+        name: what is held out ("validation"); names the random stream, and the parameter in messages.
+    """
+    samples = len(split.labels)
+    count = round(amount * samples) if amount < 1 else int(amount)
+    if not 0 < count < samples or (amount >= 1 and count != amount):
+        raise UserError(
+            f"{name}: {amount:g} cannot be held out of {samples} samples; give a share between 0 and 1, "
+            f"or a whole number below {samples}"
+        )
+    held = stratified_indices(split.labels, count, name)
+    return split.subset(np.setdiff1d(np.arange(samples), held)), split.subset(held)
+
+
+def cap(split: RawSplit, samples: int | None, name: str) -> RawSplit:
+    """At most `samples` samples of `split`, stratified by label; all of them for None."""
+    if samples is not None and samples < 1:
+        raise UserError(f"{name}: {samples} samples cannot be used; give a positive number, or leave it out for all")
+    if samples is None or samples >= len(split.labels):
+        return split
+    return split.subset(stratified_indices(split.labels, samples, name))
+
+
+def stratified_indices(labels: NDArray[np.int64], count: int, stream: str) -> NDArray[np.int64]:
+    """Ascending indices of `count` samples whose labels are distributed as in `labels`, to within one sample a class."""
+    hashes = np.array([_hash(f"{stream}:{index}") for index in range(len(labels))], dtype=np.uint64)
+    classes, sizes = np.unique(labels, return_counts=True)
+    exact = count * sizes / len(labels)
+    quotas = np.floor(exact).astype(int)
+    largest_remainders = np.argsort(quotas - exact, kind="stable")[: count - quotas.sum()]
+    quotas[largest_remainders] += 1
+    chosen = []
+    for label, quota in zip(classes, quotas, strict=True):
+        members = np.flatnonzero(labels == label)
+        chosen.append(members[np.argsort(hashes[members], kind="stable")[:quota]])
+    return np.sort(np.concatenate(chosen))
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,71 @@
+"""The residual network that the baselines share, so that they are compared like for like.
+
+He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2: a 3x3 convolution, three
+stages of n basic units each at falling resolution, average pooling and a linear layer; depth = 6n + 2.  It is timm's
+`ResNet` with the stem for small images.  As in timm, and other than in the paper: projection shortcuts where the
+resolution changes (option B; the paper's CIFAR networks pad with zeros) and the last norm of each unit starts at zero.
+"""
+
+from timm.models.resnet import BasicBlock, ResNet
+from torch import nn
+
+
+class Backbone(ResNet):
+    """A CIFAR-style ResNet, whole (`forward`) or in its parts (`stem`, `stages`, `head`).
+
+    Args:
+        image_shape: (channels, height, width) of the input.
+        classes: the number of classes.
+        depth: 6n + 2 for n units a stage: 8, 14, 20, 32, 44, 56, 110, ...
+        channels: of the three stages; the first one even.
+
+    Raises:
+        ValueError: depth is not 6n + 2 for any n >= 1, or the first stage's channels are odd.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, depth: int, channels: tuple[int, int, int]
+    ) -> None:
+        units, remainder = divmod(depth - 2, 6)
+        if units < 1 or remainder:
+            raise ValueError(f"depth={depth} is not 6n + 2; take 8, 14, 20, 32, 44, 56, 110, ...")
+        if channels[0] % 2:
+            raise ValueError(f"channels={channels}: the first number must be even")
+        # timm's plain stem always has 64 channels; its deep one has 2 * stem_width, and what differs is replaced.
+        super().__init__(
+            BasicBlock,
+            (units, units, units),
+            in_chans=image_shape[0],
+            num_classes=classes,
+            channels=tuple(channels),
+            stem_type="deep",
+            stem_width=channels[0] // 2,
+        )
+        self.conv1 = nn.Conv2d(image_shape[0], channels[0], kernel_size=3, padding=1, bias=False)
+        self.maxpool = nn.Identity()
+        self.layer4 = nn.Identity()
+        self.init_weights()
+
+        height, width = image_shape[1:]
+        #: (channels, height, width) after each stage; the stem's output has the first stage's shape.
+        self.shapes = [(width_, -(-height // 2**k), -(-width // 2**k)) for k, width_ in enumerate(channels)]
+
+    @property
+    def stem(self) -> nn.Sequential:
+        """Image to features [channels[0], height, width]."""
+        return nn.Sequential(self.conv1, self.bn1, self.act1)
+
+    @property
+    def stages(self) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+        """The three stages, each a sequence of residual units; the first unit of the last two halves the resolution."""
+        return self.layer1, self.layer2, self.layer3
+
+    @property
+    def head(self) -> nn.Sequential:
+        """The last stage's features to logits."""
+        return nn.Sequential(self.global_pool, self.fc)
+
+
+def pooled_linear(channels: int, outputs: int) -> nn.Sequential:
+    """Average pooling over the image and a linear layer: [channels, height, width] to [outputs]."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs))

@@ -1,0 +1,202 @@
+"""BranchyNet: side branches let confident samples exit early.
+
+Teerapittayanon, McDanel & Kung, "BranchyNet: Fast Inference via Early Exiting from Deep Neural Networks", ICPR 2016.
+
+- Training minimises sum_n w_n CE_n over all exits, the last included.
+- Inference: a sample leaves at the first exit n where the entropy of softmax(logits_n) is below T_n, else at the end.
+
+As in the paper's ResNet there are branches after the first residual unit and after the first stage; a third one, after
+the second stage, is ours, and so are the form of a branch (one strided convolution of twice the channels, norm, ReLU,
+pooling, linear), the equal weights, and the choice of the thresholds: the paper screens a few by hand, here they are
+searched jointly on the validation split.  An exit with threshold 0 can never be taken, so its branch is not run.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from baselines.backbone import Backbone, pooled_linear
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
+from dynalay.components import Component
+from dynalay.meter import Meter
+
+
+class BranchyNet(AdaptiveClassifier):
+    """A ResNet with early exits.
+
+    An operating point's setting is one entropy threshold (nats) for each early exit; its knob is the share of the full
+    network's MACs (no branch run, nobody leaves early) that these thresholds spend on the validation split.
+
+    Args:
+        image_shape: (channels, height, width) of the normalised input.
+        classes: the number of classes.
+        depth: of the backbone, 6n + 2.
+        channels: of the backbone's three stages.
+        exits: the numbers of residual units after which there is a branch, ascending, each in [1, 3n); by default after
+            the first unit and after the first two stages.
+        exit_weight: w_n of every early exit in the joint loss; the last exit has weight 1.
+        points: into how many budgets of compute the search for thresholds divides the range.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        *,
+        depth: int = 20,
+        channels: tuple[int, int, int] = (16, 32, 64),
+        exits: tuple[int, ...] | None = None,
+        exit_weight: float = 1.0,
+        points: int = 12,
+    ) -> None:
+        super().__init__(image_shape, classes)
+        backbone = Backbone(image_shape, classes, depth=depth, channels=channels)
+        units = [unit for stage in backbone.stages for unit in stage]
+        per_stage = len(units) // 3
+        if exits is None:
+            exits = tuple(sorted({1, per_stage, 2 * per_stage}))
+        if list(exits) != sorted(set(exits)) or not all(1 <= exit_ < len(units) for exit_ in exits) or not exits:
+            raise ValueError(f"exits={exits} must be ascending numbers of units from 1 to {len(units) - 1}")
+        self.exit_weight = exit_weight
+        self.points = points
+
+        bounds = itertools.pairwise((0, *exits, len(units)))
+        self.segments = nn.ModuleList(nn.Sequential(*units[start:end]) for start, end in bounds)
+        self.segments[0].insert(0, backbone.stem)
+        # What an exit sees, and thus what the next segment starts from.
+        self._shapes = [backbone.shapes[(exit_ - 1) // per_stage] for exit_ in exits] + [backbone.shapes[-1]]
+        self.branches = nn.ModuleList(_branch(shape[0], classes) for shape in self._shapes[:-1])
+        self.head = backbone.head
+
+    def components(self) -> dict[str, Component]:
+        starts = [self.image_shape, *self._shapes]
+        components = {}
+        for n, segment in enumerate(self.segments):
+            components[f"segment{n + 1}"] = Component(segment, (starts[n],))
+            if n < len(self.branches):
+                components[f"exit{n + 1}"] = Component(self.branches[n], (self._shapes[n],))
+        return components | {"head": Component(self.head, (self._shapes[-1],))}
+
+    def _all_exits(self, images: Tensor, meter: Meter) -> list[Tensor]:
+        """Logits [batch, classes] of every exit, the last included."""
+        features, logits = images, []
+        for n in range(1, len(self.branches) + 1):
+            features = meter(f"segment{n}", features)
+            logits.append(meter(f"exit{n}", features))
+        features = meter(f"segment{len(self.segments)}", features)
+        return [*logits, meter("head", features)]
+
+    def training_loss(
+        self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        *early, last = [functional.cross_entropy(logits, labels) for logits in self._all_exits(images, meter)]
+        logs = {f"exit{n}_loss": loss.detach() for n, loss in enumerate(early, start=1)}
+        return last + self.exit_weight * sum(early), logs | {"head_loss": last.detach()}
+
+    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
+        rows, features = torch.arange(len(images), device=images.device), images
+        answered, answers = [], []
+        for n, threshold in enumerate(point.setting, start=1):
+            features = meter(f"segment{n}", features, rows=rows)
+            if threshold > 0:
+                logits = meter(f"exit{n}", features, rows=rows)
+                leaves = entropy(logits) < threshold
+                answered.append(rows[leaves])
+                answers.append(logits[leaves])
+                rows, features = rows[~leaves], features[~leaves]
+            if not len(rows):
+                break
+        else:
+            features = meter(f"segment{len(self.segments)}", features, rows=rows)
+            answered.append(rows)
+            answers.append(meter("head", features, rows=rows))
+        return torch.cat(answers)[torch.cat(answered).argsort()]
+
+    @torch.no_grad()
+    def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
+        """The Pareto-optimal thresholds at evenly spaced budgets, and both ends: always the first exit, never one."""
+        entropies, correct = [], []
+        components = self.components()
+        for images, labels in validation:
+            logits = torch.stack(self._all_exits(images, Meter(components, len(images), images.device)), dim=1)
+            entropies.append(entropy(logits[:, :-1]))
+            correct.append(logits.argmax(dim=2) == labels[:, None])
+        macs = dict(zip(components, self.component_macs().tolist(), strict=True))
+        segments = [macs[f"segment{n}"] for n in range(1, len(self.segments) + 1)]
+        segments[-1] += macs["head"]
+        branches = [macs[f"exit{n}"] for n in range(1, len(self.branches) + 1)]
+        settings = search_thresholds(
+            torch.cat(entropies).cpu(), torch.cat(correct).cpu(), segments, branches, self.points
+        )
+        return [OperatingPoint(knob=share, setting=thresholds) for share, thresholds in settings.items()]
+
+
+def _branch(channels: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, 2 * channels, kernel_size=3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(2 * channels),
+        nn.ReLU(inplace=True),
+        pooled_linear(2 * channels, classes),
+    )
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy in nats of softmax(logits) over the last dimension."""
+    log_probabilities = functional.log_softmax(logits.float(), dim=-1)
+    return -(log_probabilities.exp() * log_probabilities).sum(dim=-1)
+
+
+def search_thresholds(
+    entropies: Tensor,
+    correct: Tensor,
+    segment_macs: Sequence[int],
+    branch_macs: Sequence[int],
+    budgets: int,
+    settings: int = 4096,
+) -> dict[float, tuple[float, ...]]:
+    """Thresholds that reach the best accuracy within each of several budgets of compute.
+
+    All combinations of a grid are tried: for every exit, never (0), always (inf) and evenly spaced quantiles of its
+    entropies, as many as keep the number of combinations near `settings`.
+
+    Args:
+        entropies: float [samples, exits], of the early exits.
+        correct: bool [samples, exits + 1], whether each exit, the last included, is right.
+        segment_macs: MACs of the backbone up to the first exit, from there to the second, ..., to the end.
+        branch_macs: MACs of each early exit's branch.
+        budgets: how many, evenly spaced from the cost of always leaving at the first exit to that of never leaving early.
+        settings: about how many combinations to try.
+
+    Returns:
+        By the share of the full network's MACs that they spend (4 decimals, ascending): thresholds, one for each exit.
+        Both ends are always among them.
+    """
+    samples, exits = entropies.shape
+    full = sum(segment_macs)
+    per_exit = max(round(settings ** (1 / exits)) - 2, 1)
+    levels = torch.linspace(0, 1, per_exit + 2)[1:-1].to(entropies.dtype)
+    candidates = [(0.0, *entropies.quantile(levels, dim=0)[:, n].unique().tolist(), math.inf) for n in range(exits)]
+
+    def evaluate(thresholds: tuple[float, ...]) -> tuple[float, float]:
+        """Share of the full network's MACs, and accuracy."""
+        leaves = functional.pad(entropies < torch.tensor(thresholds), (0, 1), value=True)
+        taken = leaves.int().argmax(dim=1)  # the first exit at which a sample leaves
+        branches = [macs if threshold > 0 else 0 for macs, threshold in zip(branch_macs, thresholds, strict=True)]
+        cost = (torch.tensor(segment_macs) + torch.tensor([*branches, 0])).cumsum(dim=0)
+        accuracy = correct.gather(1, taken[:, None]).double().mean().item()
+        return cost[taken].double().mean().item() / full, accuracy
+
+    tried = {thresholds: evaluate(thresholds) for thresholds in itertools.product(*candidates)}
+    first, never = (math.inf,) * exits, (0.0,) * exits
+    chosen = {first}
+    for budget in torch.linspace(tried[first][0], 1.0, budgets, dtype=torch.float64).tolist():
+        affordable = [thresholds for thresholds, (share, _) in tried.items() if share <= budget]
+        # Of two that are equally accurate, the cheaper one.
+        chosen.add(max(affordable, key=lambda thresholds: (tried[thresholds][1], -tried[thresholds][0])))
+    return {round(tried[thresholds][0], 4): thresholds for thresholds in sorted(chosen, key=tried.__getitem__)} | {
+        1.0: never
+    }

@@ -1,0 +1,51 @@
+"""ResNet: the static reference.  Networks of several sizes are the frontier that an adaptive method must beat.
+
+He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016; see `baselines.backbone`.
+"""
+
+import math
+from collections.abc import Iterable
+
+from torch import Tensor
+from torch.nn import functional
+
+from baselines.backbone import Backbone
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
+from dynalay.components import Component
+from dynalay.meter import Meter
+
+
+class ResNet(AdaptiveClassifier):
+    """One component that runs once, one operating point.
+
+    Args:
+        image_shape: (channels, height, width) of the normalised input.
+        classes: the number of classes.
+        depth: 6n + 2; 20 is the paper's smallest.
+        channels: of the three stages; the paper's by default.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        *,
+        depth: int = 20,
+        channels: tuple[int, int, int] = (16, 32, 64),
+    ) -> None:
+        super().__init__(image_shape, classes)
+        self.network = Backbone(image_shape, classes, depth=depth, channels=channels)
+
+    def components(self) -> dict[str, Component]:
+        return {"network": Component(self.network, (self.image_shape,))}
+
+    def training_loss(
+        self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return functional.cross_entropy(meter("network", images), labels), {}
+
+    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
+        return meter("network", images)
+
+    def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
+        return [OperatingPoint(knob=math.nan)]

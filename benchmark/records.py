@@ -1,0 +1,132 @@
+"""The records of a run: one row per sample, split and operating point, in one Parquet file.
+
+Everything that is ever said of a run's predictions and compute is computed from these rows, without running a model again.
+The columns are those of `docs/architecture.md`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmark.files import atomic_write
+
+CATEGORY = pa.dictionary(pa.int16(), pa.string())
+
+#: The columns that every run has, in this order; `executions.<component>` and `note.<name>` follow.
+COLUMNS: Mapping[str, pa.DataType] = {
+    "split": CATEGORY,
+    "sample": pa.int32(),
+    "label": pa.int16(),
+    "prediction": pa.int16(),
+    "difficulty": pa.float32(),
+    "policy": CATEGORY,
+    "operating_point": CATEGORY,
+    "knob": pa.float32(),
+    "confidence": pa.float32(),
+    "macs": pa.int64(),
+}
+SPLITS = ("validation", "test")
+EXECUTIONS = "executions."
+NOTE = "note."
+
+
+def write(path: Path, records: pd.DataFrame) -> None:
+    """Check `records` and write them to `path` atomically; the same records give the same bytes.
+
+    Raises:
+        ValueError: see `check`.
+    """
+    check(records)
+    names = [*COLUMNS, *(name for name in records.columns if name not in COLUMNS)]
+    table = pa.table({name: _array(records[name], name) for name in names})
+    # Confidences hardly repeat, so a dictionary of them only costs time; everything else repeats a lot.
+    with atomic_write(path) as temporary:
+        pq.write_table(
+            table, temporary, compression="zstd", use_dictionary=[name for name in names if name != "confidence"]
+        )
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read records, or only some of their columns; categories come as pandas categoricals.
+
+    Raises:
+        OSError, pyarrow.ArrowException: the file is missing or damaged.
+    """
+    return pq.read_table(path, columns=columns, use_threads=False).to_pandas()
+
+
+def columns(path: Path) -> list[str]:
+    """The names of the columns in a records file, without reading any."""
+    return pq.read_schema(path).names
+
+
+def check(records: pd.DataFrame, component_macs: Mapping[str, int] | None = None) -> None:
+    """Make sure that records are whole and agree with themselves.
+
+    Args:
+        records: a run's records.
+        component_macs: MACs of one execution of each component; if given, `macs` must follow from the executions.
+
+    Raises:
+        ValueError: a column is missing or unknown, a sample is missing or there twice at some operating point, a sample
+            has two labels, a confidence is no probability, or the compute does not add up.
+    """
+    missing = [name for name in COLUMNS if name not in records]
+    unknown = [name for name in records if name not in COLUMNS and not name.startswith((EXECUTIONS, NOTE))]
+    if missing or unknown:
+        raise ValueError(f"records lack the columns {missing} or have columns they should not: {unknown}")
+    if not len(records):
+        raise ValueError("records have no row")
+    if not set(records["split"].unique()) <= set(SPLITS):
+        raise ValueError(f"records name the splits {sorted(records['split'].unique())}; there are {SPLITS}")
+    if not records["confidence"].between(0, 1).all():
+        raise ValueError("records hold a confidence that is not between 0 and 1")
+    for split, part in records.groupby("split", observed=True):
+        _check_split(str(split), part)
+    if component_macs is not None:
+        macs = sum(
+            records[f"{EXECUTIONS}{name}"].to_numpy(np.int64) * int(cost) for name, cost in component_macs.items()
+        )
+        if not np.array_equal(macs, records["macs"]):
+            raise ValueError("records hold MACs that are not executions times component costs")
+
+
+def _check_split(split: str, part: pd.DataFrame) -> None:
+    """Every operating point has every sample once, and a sample has the same label at all of them."""
+    sample = part["sample"].to_numpy()
+    point, points = pd.factorize(part["operating_point"])
+    samples = int(sample.max()) + 1
+    if sample.min() < 0 or len(part) != samples * len(points):
+        raise ValueError(
+            f"records hold {len(part)} {split} rows, not {samples} samples x {len(points)} operating points"
+        )
+    if (np.bincount(point * samples + sample, minlength=samples * len(points)) != 1).any():
+        raise ValueError(f"records lack a {split} sample at some operating point, or hold it twice")
+    label = part["label"].to_numpy()
+    of_sample = np.empty(samples, label.dtype)
+    of_sample[sample] = label
+    if (of_sample[sample] != label).any():
+        raise ValueError(f"records give a {split} sample two labels")
+
+
+def _array(column: pd.Series, name: str) -> pa.Array:
+    """A column in its type on disk; the conversion fails rather than lose a value."""
+    kind = COLUMNS.get(name)
+    if name.startswith(EXECUTIONS):
+        kind = pa.int16()
+    elif name.startswith(NOTE):
+        kind = pa.float32() if column.dtype.kind == "f" else pa.int16()
+    if kind == CATEGORY:
+        # Categories in the order of their first row, however the column was put together.
+        codes, names = pd.factorize(column)
+        return pa.DictionaryArray.from_arrays(
+            pa.array(codes, pa.int16()), pa.array(np.asarray(names, str), pa.string())
+        )
+    values = column.to_numpy()
+    if pa.types.is_floating(kind):
+        return pa.array(values.astype(np.float32))
+    return pa.array(values).cast(kind)

@@ -12,7 +12,7 @@ from typing import Any
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary file beside `path`, to be filled; it becomes `path` if the body ends without an exception.
+    """Yield an empty temporary file beside `path`, to be filled; it becomes `path` unless the body raises.
 
     The temporary name keeps the suffix of `path`, by which many writers choose their format.
 

@@ -1,7 +1,7 @@
 """Datasets: kinds of them (one file each in `kinds/`), and prepared ones on disk."""
 
-from benchmark.data.kind import Kind, RawDataset, RawSplit
 from benchmark.data.kinds import all_kinds, find_kind
+from benchmark.data.raw import RawDataset, RawSplit
 from benchmark.data.store import Dataset, Split, load, prepare
 
-__all__ = ["Dataset", "Kind", "RawDataset", "RawSplit", "Split", "all_kinds", "find_kind", "load", "prepare"]
+__all__ = ["Dataset", "RawDataset", "RawSplit", "Split", "all_kinds", "find_kind", "load", "prepare"]

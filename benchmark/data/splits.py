@@ -8,7 +8,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.kind import RawSplit
+from benchmark.data.raw import RawSplit
 from benchmark.errors import UserError
 
 
@@ -40,7 +40,7 @@ def cap(split: RawSplit, samples: int | None, name: str) -> RawSplit:
 
 
 def stratified_indices(labels: NDArray[np.int64], count: int, stream: str) -> NDArray[np.int64]:
-    """Ascending indices of `count` samples whose labels are distributed as in `labels`, to within one sample a class."""
+    """Ascending indices of `count` samples, labels distributed as in `labels` to within one sample a class."""
     hashes = np.array([_hash(f"{stream}:{index}") for index in range(len(labels))], dtype=np.uint64)
     classes, sizes = np.unique(labels, return_counts=True)
     exact = count * sizes / len(labels)

@@ -1,13 +1,14 @@
 """Datasets on disk: prepared once into memory-mapped uint8 arrays that all runs share.
 
-``<folder>/prepared/<kind>-<hash of parameters and version>/`` holds ``<split>.<array>.npy`` and, written last, ``meta.json``:
-where that stands, the dataset is whole.
+``<folder>/prepared/<kind>-<hash of parameters and version>/`` holds ``<split>.<array>.npy`` and, written last,
+``meta.json``: where that stands, the dataset is whole.
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.data.kind import Kind, RawDataset, RawSplit
 from benchmark.data.kinds import find_kind
+from benchmark.data.raw import RawDataset, RawSplit
 from benchmark.errors import UserError
 from benchmark.files import atomic_write, locked, write_json
 
+#: To be raised when a kind comes to give other arrays for the same parameters: old prepared files are then left alone.
+VERSION = 1
 SPLITS = ("train", "validation", "test")
 _CHUNK = 512  # samples read at a time, so that a dataset larger than memory passes through
 
@@ -82,8 +85,8 @@ def prepare(kind: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     Raises:
         UserError: raw files are missing or damaged, or a parameter makes no sense.
     """
-    instance = find_kind(kind)(**parameters)
-    prepared = _prepared_folder(kind, instance, folder)
+    identity = _identity(kind, parameters)
+    prepared = _prepared_folder(identity, folder)
     if _damage(prepared) is None:  # needs no lock, hence no right to write
         return prepared
     with locked(prepared.with_name(f".{prepared.name}.lock")):
@@ -91,7 +94,7 @@ def prepare(kind: str, parameters: Mapping[str, Any], folder: Path) -> Path:
             return prepared
         for leftover in prepared.glob(".*.npy"):  # of a process that was killed: we hold the lock, nobody writes them
             leftover.unlink()
-        _write(kind, instance, instance.read(folder), prepared)
+        _write(find_kind(kind)(Path(folder), **parameters), identity, prepared)
     return prepared
 
 
@@ -104,7 +107,7 @@ def load(kind: str, parameters: Mapping[str, Any], folder: Path, verify: bool = 
     Raises:
         UserError: the dataset is not prepared, or damaged.
     """
-    prepared = _prepared_folder(kind, find_kind(kind)(**parameters), folder)
+    prepared = _prepared_folder(_identity(kind, parameters), folder)
     damage = _damage(prepared, verify)
     if damage is not None:
         remedy = "delete that folder and prepare it again" if prepared.exists() else "prepare it"
@@ -127,9 +130,16 @@ def load(kind: str, parameters: Mapping[str, Any], folder: Path, verify: bool = 
     )
 
 
-def _prepared_folder(kind: str, instance: Kind, folder: Path) -> Path:
-    identity = json.dumps({"version": instance.version, "parameters": asdict(instance)}, sort_keys=True)  # type: ignore[call-overload]
-    return Path(folder) / "prepared" / f"{kind}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+def _identity(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What a prepared folder is named by: all that its arrays depend on."""
+    accepted = inspect.signature(find_kind(kind)).parameters.values()
+    defaults = {parameter.name: parameter.default for parameter in accepted if parameter.kind is parameter.KEYWORD_ONLY}
+    return {"kind": kind, "version": VERSION, "parameters": defaults | dict(parameters)}
+
+
+def _prepared_folder(identity: Mapping[str, Any], folder: Path) -> Path:
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+    return Path(folder) / "prepared" / f"{identity['kind']}-{digest[:12]}"
 
 
 def _damage(prepared: Path, verify: bool = False) -> str | None:
@@ -151,7 +161,7 @@ def _damage(prepared: Path, verify: bool = False) -> str | None:
     return None
 
 
-def _write(kind: str, instance: Kind, raw: RawDataset, prepared: Path) -> None:
+def _write(raw: RawDataset, identity: Mapping[str, Any], prepared: Path) -> None:
     arrays: dict[str, dict[str, Any]] = {}
     for split in SPLITS:
         source: RawSplit = getattr(raw, split)
@@ -169,9 +179,7 @@ def _write(kind: str, instance: Kind, raw: RawDataset, prepared: Path) -> None:
             arrays[path.name] = {"bytes": path.stat().st_size, "sha256": checksum}
     fingerprint = hashlib.sha256("".join(array["sha256"] for array in arrays.values()).encode()).hexdigest()
     meta = {
-        "kind": kind,
-        "version": instance.version,
-        "parameters": asdict(instance),  # type: ignore[call-overload]
+        **identity,
         "classes": raw.classes,
         "difficulty_name": raw.difficulty_name,
         "mean": mean,

@@ -1,32 +1,35 @@
 """The kinds of datasets.
 
-A new kind is one new file in this package that defines one subclass of `Kind`; its name in configurations is the file's
-name.  Nothing else needs editing.
+A new kind is one new file in this package with a function ``generate(folder, *, <parameters>) -> RawDataset``; its name in
+configurations is the file's name, and nothing else needs editing.  `folder` is the data folder, under which raw files lie.
+The keyword-only parameters are the user's: the configuration is checked against their annotations (built-in types and
+`Literal`) and literal defaults.  `generate` raises `UserError` where files are missing or damaged, and for values that make
+no sense.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 
-from benchmark.data.kind import Kind
+from benchmark.data.raw import RawDataset
 
 
-def find_kind(name: str) -> type[Kind]:
-    """The kind of this name; only its own file is imported.  Its signature tells the parameters.
+def find_kind(name: str) -> Callable[..., RawDataset]:
+    """The `generate` of the kind of this name; only its own file is imported.
 
     Raises:
         KeyError: no file defines it; the message lists those that exist.
     """
-    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    names = _names()
     if name not in names:
         raise KeyError(f"no dataset kind {name!r}; there are {', '.join(names)}")
-    module = importlib.import_module(f"{__name__}.{name}")
-    defined = [item for item in vars(module).values() if isinstance(item, type) and item.__module__ == module.__name__]
-    kinds = [item for item in defined if issubclass(item, Kind)]
-    if len(kinds) != 1:
-        raise TypeError(f"{module.__name__} defines {len(kinds)} kinds of datasets where it should define one")
-    return kinds[0]
+    return importlib.import_module(f"{__name__}.{name}").generate  # type: ignore[no-any-return]
 
 
-def all_kinds() -> dict[str, type[Kind]]:
-    """Every kind, by name."""
-    return {module.name: find_kind(module.name) for module in pkgutil.iter_modules(__path__)}
+def all_kinds() -> dict[str, Callable[..., RawDataset]]:
+    """Every kind's `generate`, by name."""
+    return {name: find_kind(name) for name in _names()}
+
+
+def _names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))

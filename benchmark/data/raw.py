@@ -1,10 +1,7 @@
-"""What a kind of dataset is: parameters, and a way to read or generate its three splits."""
+"""What a kind of dataset hands over to be written to disk."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,32 +30,10 @@ class RawSplit:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """What a kind hands over to be written to disk; `difficulty_name` is the axis label of the dial, if there is one."""
+    """The splits of a dataset; `difficulty_name` is the axis label of its dial, if it has one."""
 
     classes: tuple[str, ...]
     train: RawSplit
     validation: RawSplit
     test: RawSplit
     difficulty_name: str | None = None
-
-
-class Kind(ABC):
-    """A kind of dataset, with its parameters as fields.
-
-    A subclass is a ``@dataclass(frozen=True, kw_only=True)`` whose annotated fields, all with defaults, are the user's
-    parameters: the configuration is checked against its signature.  `__post_init__` raises `UserError` for values that
-    make no sense.
-
-    Attributes:
-        version: raised when the same parameters come to give other arrays, so that old prepared files are not taken.
-    """
-
-    version: ClassVar[int] = 1
-
-    @abstractmethod
-    def read(self, folder: Path) -> RawDataset:
-        """Read or generate the dataset; `folder` is the data folder, under which raw files lie.
-
-        Raises:
-            UserError: files are missing or damaged, and how to mend it.
-        """

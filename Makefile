@@ -1,34 +1,37 @@
-# Every target works on a fresh clone: it first lays the locked environment in .venv, and does so again only when the lock changes.
+# Every target works on a fresh clone: it first lays the locked environment in .venv, and again only when the lock changes.
 
 PYTHON ?= python3
 VENV := .venv
-ENVIRONMENT := $(VENV)/.complete
+UV := $(VENV)/bin/uv
 LOCK := requirements.lock
-UV := uv==0.13.9
+ENVIRONMENT := $(VENV)/.complete
 
-# Rules of the pipeline call plain `python`.
+# The pipeline's rules call plain `python`.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+# One worker keeps one file: what a file's tests share is made once.  `make test PYTEST="-n0 -k meter"` for more or less.
+RUN_PYTEST = pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help results figures reference test test-fast lint format lock clean
 
 help: ## This list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-results: $(ENVIRONMENT) ## Train, evaluate and draw what is missing of the quick experiment: results/quick/
+results: $(ENVIRONMENT) ## Train, evaluate and draw whatever is missing of the quick experiment, into results/quick/
 	snakemake $(SNAKEMAKE)
 
 figures: $(ENVIRONMENT) ## Redraw the quick experiment's figures from its records
-	snakemake --forcerun figures --until figures $(SNAKEMAKE)
+	snakemake figures --forcerun figures $(SNAKEMAKE)
 
-reference: $(ENVIRONMENT) ## Run the experiments whose results are published, and lay them in results/reference/
+reference: $(ENVIRONMENT) ## Run the published experiments anew, into results/reference/
 	snakemake reference $(SNAKEMAKE)
 
 test: $(ENVIRONMENT) ## All tests
-	pytest --numprocesses 2 --dist loadgroup $(PYTEST)
+	$(RUN_PYTEST) $(PYTEST)
 
 test-fast: $(ENVIRONMENT) ## The tests that take less than five seconds each
-	pytest --numprocesses 2 --dist loadgroup -m "not slow" $(PYTEST)
+	$(RUN_PYTEST) -m "not slow" $(PYTEST)
 
 lint: $(ENVIRONMENT) ## Style, types and the pipeline's own lint
 	ruff check
@@ -37,24 +40,26 @@ lint: $(ENVIRONMENT) ## Style, types and the pipeline's own lint
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-format: $(ENVIRONMENT) ## Mend what can be mended by itself
+format: $(ENVIRONMENT) ## Mend what style asks for and a tool can mend
 	ruff check --fix-only
 	ruff format
 	snakefmt Snakefile workflow
 
-lock: ## Resolve pyproject.toml anew into the lock
-	uv pip compile --universal --generate-hashes --upgrade --all-groups --no-annotate \
-	  --custom-compile-command "make lock" --quiet --output-file $(LOCK) pyproject.toml
+lock: $(UV) ## Resolve pyproject.toml into the lock; LOCK_OPTIONS=--upgrade for newer versions
+	uv pip compile --universal --generate-hashes --group dev --no-annotate --custom-compile-command "make lock" \
+	  $(LOCK_OPTIONS) --quiet --output-file $(LOCK) pyproject.toml
 
-clean: ## Remove the environment and all caches; results stay
+clean: ## Remove the environment and the caches; results stay
 	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# Bytecode is compiled here because importing torch and timm from source alone takes most of ten seconds.
-$(ENVIRONMENT): $(LOCK)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo 'Python 3.11 or newer is needed as `$(PYTHON)`; name another one: make PYTHON=/path/to/python3.12'; exit 1; }
-	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV) || \
-	  { echo '`$(PYTHON) -m venv` fails; on Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check $(UV)
-	$(VENV)/bin/uv pip sync --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode $(LOCK)
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Python 3.11 or newer is needed, and `$(PYTHON)` is not it; name another: make PYTHON=/path/to/python3.12'; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+	  echo '`$(PYTHON) -m venv` failed; on Debian and Ubuntu, install its missing part: apt-get install python3-venv'; exit 1; }
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+
+# Bytecode is compiled once, here: importing torch and timm from source files takes ten seconds, from bytecode four.
+$(ENVIRONMENT): $(LOCK) | $(UV)
+	uv pip sync --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode $(LOCK)
 	@touch $@

@@ -1,0 +1,145 @@
+"""The house rules: which way imports run, one truth about dependencies, nothing of anybody's machine."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ("dynalay", "baselines", "benchmark", "workflow")  # each may import itself and those before it
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+#: Runtime dependencies that no file imports.
+NOT_IMPORTED = {
+    "pyarrow",  # pandas writes Parquet with it
+    "snakemake",
+    "snakemake-executor-plugin-slurm",
+}
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names of the modules that a file imports anywhere in it, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.relative_to(ROOT)}: a relative import"
+            yield str(node.module)
+
+
+def third_party(package: str) -> set[str]:
+    """The top-level modules that a package imports from neither itself, its siblings nor the standard library."""
+    top = {name.partition(".")[0] for path in sources(package) for name in imports(path)}
+    return top - set(LAYERS) - sys.stdlib_module_names
+
+
+def requirements(*groups: list[str]) -> dict[str, Requirement]:
+    return {canonicalize_name(entry.name): entry for group in groups for entry in map(Requirement, group)}
+
+
+def locked() -> dict[str, list[Version]]:
+    """Every locked distribution's versions: several where they differ by platform or Python."""
+    versions: dict[str, list[Version]] = {}
+    for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE):
+        versions.setdefault(canonicalize_name(name), []).append(Version(version))
+    return versions
+
+
+def tracked() -> list[Path]:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_imports_run_one_way(package):
+    above = set(LAYERS[LAYERS.index(package) + 1 :])
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sources(package)
+        for name in imports(path)
+        if name.partition(".")[0] in above
+    ]
+    assert not wrong
+
+
+def test_dynalay_knows_nothing_of_datasets_files_or_snakemake():
+    assert third_party("dynalay") <= {"torch", "fvcore"}
+    of_files = {"csv", "io", "json", "os", "pathlib", "pickle", "shutil", "tempfile"}
+    assert not of_files & {name.partition(".")[0] for path in sources("dynalay") for name in imports(path)}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_used():
+    distributions = packages_distributions()
+    modules = set().union(*(third_party(package) for package in LAYERS))
+    imported = {canonicalize_name(name) for module in modules for name in distributions.get(module, [module])}
+    assert imported | NOT_IMPORTED == requirements(PROJECT["project"]["dependencies"]).keys()
+
+
+def test_lock_satisfies_every_declared_dependency():
+    versions = locked()
+    declared = requirements(PROJECT["project"]["dependencies"], PROJECT["dependency-groups"]["dev"])
+    for name, requirement in declared.items():
+        assert versions.get(name), f"{name} is not locked: make lock"
+        assert all(version in requirement.specifier for version in versions[name]), f"{requirement}: make lock"
+
+
+def test_lock_has_a_hash_for_every_version_and_no_address():
+    text = (ROOT / "requirements.lock").read_text()
+    entries = re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]
+    assert entries
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert not re.search(r"://|^-", text, re.MULTILINE)
+
+
+def test_conda_environment_is_the_locked_one():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pins: dict[str, str] = dict(entry.split("=") for entry in conda)
+    renamed = {"pytorch": "torch", "matplotlib-base": "matplotlib", "snakemake-minimal": "snakemake"}
+    python = pins.pop("python")
+    assert python in Requirement(f"python{PROJECT['project']['requires-python']}").specifier
+    assert {renamed.get(name, name) for name in pins} == requirements(PROJECT["project"]["dependencies"]).keys()
+    versions = locked()
+    for name, pin in pins.items():
+        for version in versions[renamed.get(name, name)]:
+            assert version.release[: len(Version(pin).release)] == Version(pin).release, (
+                f"{name}={pin}, locked {version}"
+            )
+
+
+def test_citation_names_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["project"]["version"]
+
+
+def test_make_knows_every_target_that_the_documents_name():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    command = re.compile(r"(?:`|^ *)make ([a-z -]+)(?:`| *#.*$|$)", re.MULTILINE)
+    documents = [path.read_text() for path in tracked() if path.suffix == ".md"]
+    named = {target for text in documents for goals in command.findall(text) for target in goals.split()}
+    assert {"results", "test"} <= named <= targets
+
+
+def test_no_file_names_a_machine_or_a_package_index():
+    forbidden = re.compile(
+        r"(?<![\w.])/(?:work|root)/|(?:index|extra-index|find)-(?:url|links)|py(?:pi\.org|thonhosted)"
+    )
+    for path in tracked():
+        text = path.read_bytes().decode("utf-8", errors="ignore")
+        found = forbidden.search(text)
+        assert not found, f"{path.relative_to(ROOT)}: {found.group()}" if found else ""

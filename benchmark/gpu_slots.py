@@ -1,0 +1,100 @@
+"""GPUs of one machine, shared by processes that know nothing of each other.
+
+Snakemake limits how many jobs use a GPU but hands none out, so each job takes a *slot*: a lock on a small file of this
+machine, which the kernel frees when the process ends, however it ends.  `DYNALAY_SLOTS_PER_GPU` (default 1) runs may
+share a GPU; the least taken one comes first.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+
+from benchmark.errors import UserError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+SLOTS = "DYNALAY_SLOTS_PER_GPU"
+
+
+@contextmanager
+def gpu_slot(device: str = "auto", poll_seconds: float = 0.5) -> Iterator[str | None]:
+    """Hold a slot and let CUDA see its GPU alone; wait, and say so, while all slots are taken.
+
+    Enter it before CUDA is first used in the process: CUDA reads `CUDA_VISIBLE_DEVICES` once.
+
+    Args:
+        device: "cpu" takes no slot.
+        poll_seconds: how long to wait before trying again.
+
+    Yields:
+        The GPU as `CUDA_VISIBLE_DEVICES` names it, or None where there is none or none is wanted.
+
+    Raises:
+        UserError: `DYNALAY_SLOTS_PER_GPU` is not a positive number.
+    """
+    gpus = [] if device == "cpu" else visible_gpus()
+    if not gpus:
+        yield None
+        return
+    gpu, lock = _take(gpus, _slots_per_gpu(), poll_seconds)
+    before = os.environ.get(VISIBLE)
+    os.environ[VISIBLE] = gpu
+    try:
+        yield gpu
+    finally:
+        os.close(lock)
+        if before is None:
+            del os.environ[VISIBLE]
+        else:
+            os.environ[VISIBLE] = before
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs this process may use: those that `CUDA_VISIBLE_DEVICES` names (Slurm's choice, or the user's), else all.
+
+    Found without CUDA, which would fix the choice; by UUID, because CUDA and nvidia-smi number GPUs differently.
+    """
+    if VISIBLE in os.environ:
+        names = [name.strip() for name in os.environ[VISIBLE].split(",")]
+        return [name for name in names if name and not name.startswith("-")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=60)
+    return answer.stdout.split() if answer.returncode == 0 else []
+
+
+def _take(gpus: Sequence[str], slots_per_gpu: int, poll_seconds: float) -> tuple[str, int]:
+    """A free slot's GPU and its locked file."""
+    folder = Path(tempfile.gettempdir()) / f"dynalay-gpu-slots-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # Slurm numbers GPUs from 0 in each allocation, so equal names mean equal GPUs only within one.
+    allocation = os.environ.get("SLURM_JOB_ID", "machine")
+    waiting = False
+    while True:
+        for slot, gpu in product(range(slots_per_gpu), gpus):
+            lock = os.open(folder / f"{allocation}.{gpu}.{slot}", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+            else:
+                return gpu, lock
+        if not waiting:
+            print(f"waiting: all {len(gpus)} x {slots_per_gpu} GPU slots are taken", file=sys.stderr, flush=True)
+            waiting = True
+        time.sleep(poll_seconds)
+
+
+def _slots_per_gpu() -> int:
+    given = os.environ.get(SLOTS, "1")
+    if not given.isdecimal() or int(given) < 1:
+        raise UserError(f"{SLOTS} is {given!r}; it must be how many runs may share a GPU: 1 or more.")
+    return int(given)

@@ -1,0 +1,60 @@
+"""Anderson acceleration."""
+
+import torch
+from torch import Tensor
+
+from dynalay.fixed_point.solver import Solver, newest_first
+
+
+class Anderson(Solver):
+    """Anderson acceleration, type II (Walker & Ni 2011, eq. 2.3-2.5), for each sample by itself.
+
+    With the residual r = f(z) - z and the last differences dZ, dR of iterates and residuals as columns::
+
+        gamma = argmin |r - dR gamma|^2,    z <- z + beta r - (dZ + beta dR) gamma
+
+    The least squares are solved by normal equations whose diagonal is scaled to one, because the columns shrink
+    geometrically as the iteration converges; a column of zeros (a history still short) then gets gamma = 0.
+
+    Args:
+        memory: how many differences are kept; 0 would be Picard.
+        beta: how much of the residual that the history does not explain is added, in (0, 1].
+        regularisation: added to the unit diagonal.  The default stands above float32's rounding of the products.
+    """
+
+    def __init__(self, memory: int = 5, beta: float = 1.0, regularisation: float = 1e-6) -> None:
+        super().__init__()
+        if memory < 1 or not 0 < beta <= 1 or regularisation <= 0:
+            raise ValueError(
+                f"Anderson(memory={memory}, beta={beta}, regularisation={regularisation}): "
+                "memory must be at least 1, beta in (0, 1] and regularisation above 0"
+            )
+        self.memory = memory
+        self.beta = beta
+        self.regularisation = regularisation
+
+    def init(self, z: Tensor, fz: Tensor) -> tuple[Tensor, ...]:
+        empty = z.new_zeros(z.shape[0], self.memory, *z.shape[1:])
+        return z, fz - z, empty, empty
+
+    def forward(self, z: Tensor, fz: Tensor, *history: Tensor) -> tuple[Tensor, ...]:
+        previous_z, previous_r, dz, dr = history
+        r = fz - z
+        dz = newest_first(dz, z - previous_z)
+        dr = newest_first(dr, r - previous_r)
+        # Autocast would round the products to half precision, which is less than the differences they compare.
+        with torch.autocast(z.device.type, enabled=False):
+            columns = dr.unsqueeze(-1).flatten(2)  # [samples, memory, size]
+            gram = columns @ columns.mT
+            explained = columns @ r.unsqueeze(-1).flatten(1).unsqueeze(-1)  # [samples, memory, 1]
+            squares = gram.diagonal(dim1=1, dim2=2)
+            scale = torch.where(squares > 0, squares, 1).sqrt().unsqueeze(-1)
+            ridge = self.regularisation * torch.eye(self.memory, dtype=z.dtype, device=z.device)
+            # solve_ex does not check for errors, so that a GPU need not be waited for.
+            gamma = torch.linalg.solve_ex(gram / (scale * scale.mT) + ridge, explained / scale).result / scale
+            step = (dz + self.beta * dr).unsqueeze(-1).flatten(2)
+            correction = (gamma.mT @ step).reshape(z.shape)
+        return z + self.beta * r - correction, z, r, dz, dr
+
+    def extra_repr(self) -> str:
+        return f"memory={self.memory}, beta={self.beta}, regularisation={self.regularisation}"

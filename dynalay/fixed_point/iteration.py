@@ -1,0 +1,117 @@
+"""The iteration to a fixed point, in which every sample stops by itself and then leaves the batch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynalay.fixed_point.picard import Picard
+from dynalay.fixed_point.solver import Solver
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where each sample's iteration ended; that it did not converge is said here and never by an exception.
+
+    Attributes:
+        value: f(z) of the last iterate z at which f was evaluated, [batch, ...]; at least float32.  A sample whose
+            iteration left the finite numbers has its start instead.
+        iterations: evaluations of f, int64 [batch].
+        residual: |f(z) - z| / (|f(z)| + tiny) at that last iterate, in Euclidean norms over the sample's state and with
+            the smallest normal number of the type, [batch].  At `value` itself |f(z) - z| is smaller yet by the factor
+            to which f contracts.  Infinite where the iteration left the finite numbers.
+        converged: whether |f(z) - z| <= absolute_tolerance + relative_tolerance |f(z)| there, bool [batch].
+    """
+
+    value: Tensor
+    iterations: Tensor
+    residual: Tensor
+    converged: Tensor
+
+
+def solve(
+    function: Callable[[Tensor, Tensor], Tensor],
+    start: Tensor,
+    *,
+    solver: Solver | None = None,
+    relative_tolerance: float = 1e-3,
+    absolute_tolerance: float = 0.0,
+    max_iterations: int = 50,
+    check_every: int = 1,
+    update: Callable[..., tuple[Tensor, ...]] | None = None,
+) -> Solution:
+    """Iterate z = f(z) from `start` until every sample has converged, left the finite numbers, or reached the cap.
+
+    A finished sample leaves: f and the solver run on the rows that are still active, and nothing that happens to one
+    sample depends on the others.  The state is kept in float32 at least, since it holds what the iteration gains; f
+    itself may compute in less (autocast).  Rounding in f bounds the residual from below, near 1e-6 for float32 and 5e-3
+    for bfloat16: a tolerance below that runs to the cap and says so.
+
+    Runs in the caller's gradient mode; `fixed_point` is the version to train with.
+
+    Args:
+        function: f(z, rows) for the active states z [active, ...] and their indices `rows`, int64 [active], into the
+            batch, in order; returns [active, ...].
+        start: the first iterates [batch, ...]; a good guess (warm start) saves iterations.
+        solver: the rule for the next iterate; `Picard()` by default.
+        relative_tolerance: see `Solution.converged`.  0 iterates to the cap, but for a sample that f maps onto itself.
+        absolute_tolerance: see `Solution.converged`; needed only where fixed points may be zero.
+        max_iterations: evaluations of f that one sample may take, at least 1.
+        check_every: iterations between looks at who has finished.  A look makes the CPU wait for a GPU, since the
+            number of active rows decides the shapes of all that follows; finished samples iterate on until the next.
+        update: executes the solver's rule in place of ``solver(z, fz, *history)``; called as
+            ``update(z, fz, *history, rows=rows)``, for instance ``partial(meter, "solver")``.
+
+    Example:
+        >>> gain = torch.tensor([[0.0], [0.5], [0.9]])
+        >>> function = lambda z, rows: gain[rows] * z + 1
+        >>> solution = solve(function, torch.zeros(3, 1), relative_tolerance=1e-6, max_iterations=30)
+        >>> solution.iterations.tolist(), solution.converged.tolist()
+        ([2, 20, 30], [True, True, False])
+        >>> solution.value[:2].flatten()
+        tensor([1.0000, 2.0000])
+    """
+    if max_iterations < 1 or check_every < 1:
+        raise ValueError(f"solve(max_iterations={max_iterations}, check_every={check_every}): both must be at least 1")
+    rule = solver or Picard()
+    advance = update or (lambda *inputs, rows: rule(*inputs))
+    start = start.to(torch.promote_types(start.dtype, torch.float32))
+    z, rows = start, torch.arange(start.shape[0], device=start.device)
+    if not len(rows):
+        return Solution(z, rows, z.new_zeros(0), rows.bool())
+    history: tuple[Tensor, ...] | None = None
+    finished = []
+    for iteration in range(1, max_iterations + 1):
+        fz = function(z, rows).to(z.dtype)
+        last = iteration == max_iterations
+        if last or iteration % check_every == 0:
+            residual, converged, finite = _assess(z.detach(), fz.detach(), relative_tolerance, absolute_tolerance)
+            leaving = torch.ones_like(converged) if last else converged | ~finite
+            staying = 0 if last else len(rows) - int(leaving.sum())  # the one wait for the device
+            if staying < len(rows):
+                order = leaving.byte().argsort(stable=True)  # those that stay, then those that leave
+                stay, leave = order[:staying], order[staying:]
+                value = torch.where(finite.reshape(-1, *[1] * (z.dim() - 1)), fz, start[rows])
+                count = torch.full_like(rows, iteration)
+                finished.append([part[leave] for part in (rows, value, count, residual, converged)])
+                if not staying:
+                    break
+                rows, z, fz = rows[stay], z[stay], fz[stay]
+                history = history and tuple(part[stay] for part in history)
+        if history is None:
+            history = rule.init(z, fz)
+        z, *entries = advance(z, fz, *history, rows=rows)
+        history = tuple(entries)
+    rows, value, iterations, residual, converged = (torch.cat(parts) for parts in zip(*finished, strict=True))
+    order = rows.argsort()
+    return Solution(value[order], iterations[order], residual[order], converged[order])
+
+
+def _assess(z: Tensor, fz: Tensor, relative: float, absolute: float) -> tuple[Tensor, Tensor, Tensor]:
+    """For each sample: its relative residual, whether it has converged, and whether it is finite."""
+    gap = torch.linalg.vector_norm((fz - z).unsqueeze(-1).flatten(1), dim=1)
+    size = torch.linalg.vector_norm(fz.unsqueeze(-1).flatten(1), dim=1)
+    finite = (gap + size).isfinite()
+    residual = torch.where(finite, gap / (size + torch.finfo(z.dtype).tiny), torch.inf)
+    return residual, finite & (gap <= absolute + relative * size), finite

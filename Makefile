@@ -1,5 +1,7 @@
 # Every target works on a fresh clone: it first lays the locked environment in .venv, and again only when the lock changes.
 
+# `make results EXPERIMENT=dials SNAKEMAKE="--dry-run"`
+EXPERIMENT ?= quick
 PYTHON ?= python3
 VENV := .venv
 UV := $(VENV)/bin/uv
@@ -18,14 +20,16 @@ RUN_PYTEST = pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-results: $(ENVIRONMENT) ## Train, evaluate and draw whatever is missing of the quick experiment, into results/quick/
-	snakemake $(SNAKEMAKE)
+results: $(ENVIRONMENT) ## Train, evaluate and draw whatever is missing of an experiment: results/quick/
+	snakemake --config experiment=config/$(EXPERIMENT).yaml $(SNAKEMAKE)
+	@echo 'The report: results/$(EXPERIMENT)/report.html'
 
-figures: $(ENVIRONMENT) ## Redraw the quick experiment's figures from its records
-	snakemake figures --forcerun figures $(SNAKEMAKE)
+figures: $(ENVIRONMENT) ## Redraw an experiment's figures
+	snakemake figures --forcerun figure --config experiment=config/$(EXPERIMENT).yaml $(SNAKEMAKE)
 
-reference: $(ENVIRONMENT) ## Run the published experiments anew, into results/reference/
-	snakemake reference $(SNAKEMAKE)
+reference: $(ENVIRONMENT) ## Redraw the published results, results/reference/, from their records
+	for experiment in $(notdir $(wildcard results/reference/*)); do \
+	  snakemake --forceall --config experiment=config/$$experiment.yaml results=results/reference partial=true || exit; done
 
 test: $(ENVIRONMENT) ## All tests
 	$(RUN_PYTEST) $(PYTEST)

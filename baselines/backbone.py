@@ -6,12 +6,16 @@ stages of n basic units each at falling resolution, average pooling and a linear
 resolution changes (option B; the paper's CIFAR networks pad with zeros) and the last norm of each unit starts at zero.
 """
 
+from math import ceil
+
 from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
 
 class Backbone(ResNet):
     """A CIFAR-style ResNet, whole (`forward`) or in its parts (`stem`, `stages`, `head`).
+
+    `shapes` holds (channels, height, width) after each stage; the stem's output has the first stage's shape.
 
     Args:
         image_shape: (channels, height, width) of the input.
@@ -23,8 +27,12 @@ class Backbone(ResNet):
         ValueError: depth is not 6n + 2 for any n >= 1, or the first stage's channels are odd.
     """
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+
     def __init__(
-        self, image_shape: tuple[int, int, int], classes: int, *, depth: int, channels: tuple[int, int, int]
+        self, image_shape: tuple[int, int, int], classes: int, depth: int, channels: tuple[int, int, int]
     ) -> None:
         units, remainder = divmod(depth - 2, 6)
         if units < 1 or remainder:
@@ -33,7 +41,7 @@ class Backbone(ResNet):
             raise ValueError(f"channels={channels}: the first number must be even")
         # timm's plain stem always has 64 channels; its deep one has 2 * stem_width, and what differs is replaced.
         super().__init__(
-            BasicBlock,
+            BasicBlock,  # type: ignore[arg-type]
             (units, units, units),
             in_chans=image_shape[0],
             num_classes=classes,
@@ -41,14 +49,13 @@ class Backbone(ResNet):
             stem_type="deep",
             stem_width=channels[0] // 2,
         )
-        self.conv1 = nn.Conv2d(image_shape[0], channels[0], kernel_size=3, padding=1, bias=False)
-        self.maxpool = nn.Identity()
+        self.conv1 = nn.Conv2d(image_shape[0], channels[0], 3, padding=1, bias=False)  # type: ignore[assignment]
+        self.maxpool = nn.Identity()  # type: ignore[assignment]
         self.layer4 = nn.Identity()
         self.init_weights()
 
-        height, width = image_shape[1:]
-        #: (channels, height, width) after each stage; the stem's output has the first stage's shape.
-        self.shapes = [(width_, -(-height // 2**k), -(-width // 2**k)) for k, width_ in enumerate(channels)]
+        _, height, width = image_shape
+        self.shapes = [(planes, ceil(height / 2**k), ceil(width / 2**k)) for k, planes in enumerate(channels)]
 
     @property
     def stem(self) -> nn.Sequential:

@@ -54,8 +54,8 @@ class BranchyNet(AdaptiveClassifier):
         points: int = 12,
     ) -> None:
         super().__init__(image_shape, classes)
-        backbone = Backbone(image_shape, classes, depth=depth, channels=channels)
-        units = [unit for stage in backbone.stages for unit in stage]
+        backbone = Backbone(image_shape, classes, depth, channels)
+        units: list[nn.Module] = [unit for stage in backbone.stages for unit in stage]
         per_stage = len(units) // 3
         if exits is None:
             exits = tuple(sorted({1, per_stage, 2 * per_stage}))
@@ -65,12 +65,18 @@ class BranchyNet(AdaptiveClassifier):
         self.points = points
 
         bounds = itertools.pairwise((0, *exits, len(units)))
-        self.segments = nn.ModuleList(nn.Sequential(*units[start:end]) for start, end in bounds)
-        self.segments[0].insert(0, backbone.stem)
+        segments = [units[start:end] for start, end in bounds]
+        segments[0].insert(0, backbone.stem)
+        self.segments = nn.ModuleList(nn.Sequential(*segment) for segment in segments)
         # What an exit sees, and thus what the next segment starts from.
         self._shapes = [backbone.shapes[(exit_ - 1) // per_stage] for exit_ in exits] + [backbone.shapes[-1]]
         self.branches = nn.ModuleList(_branch(shape[0], classes) for shape in self._shapes[:-1])
         self.head = backbone.head
+
+    @property
+    def default_point(self) -> OperatingPoint:
+        """Nobody leaves early."""
+        return OperatingPoint(knob=1.0, setting=(0.0,) * len(self.branches))
 
     def components(self) -> dict[str, Component]:
         starts = [self.image_shape, *self._shapes]
@@ -168,14 +174,14 @@ def search_thresholds(
         correct: bool [samples, exits + 1], whether each exit, the last included, is right.
         segment_macs: MACs of the backbone up to the first exit, from there to the second, ..., to the end.
         branch_macs: MACs of each early exit's branch.
-        budgets: how many, evenly spaced from the cost of always leaving at the first exit to that of never leaving early.
+        budgets: how many, evenly spaced from the cost of always leaving at the first exit to that of the full network.
         settings: about how many combinations to try.
 
     Returns:
         By the share of the full network's MACs that they spend (4 decimals, ascending): thresholds, one for each exit.
         Both ends are always among them.
     """
-    samples, exits = entropies.shape
+    exits = entropies.shape[1]
     full = sum(segment_macs)
     per_exit = max(round(settings ** (1 / exits)) - 2, 1)
     levels = torch.linspace(0, 1, per_exit + 2)[1:-1].to(entropies.dtype)

@@ -34,7 +34,7 @@ class ResNet(AdaptiveClassifier):
         channels: tuple[int, int, int] = (16, 32, 64),
     ) -> None:
         super().__init__(image_shape, classes)
-        self.network = Backbone(image_shape, classes, depth=depth, channels=channels)
+        self.network = Backbone(image_shape, classes, depth, channels)
 
     def components(self) -> dict[str, Component]:
         return {"network": Component(self.network, (self.image_shape,))}

@@ -1,0 +1,206 @@
+"""ACT: adaptive computation time, here over the residual units of each stage of a ResNet.
+
+Graves, "Adaptive Computation Time for Recurrent Neural Networks", arXiv 1603.08983, 2016; in residual networks:
+Figurnov et al., "Spatially Adaptive Computation Time for Residual Networks", CVPR 2017, arXiv 1612.02297.
+
+In a stage of L units with outputs x_1 ... x_L:
+
+- halting score: h_n = sigmoid(W_n pool(x_n) + b_n) for n < L, and h_L = 1;
+- units evaluated: N = min{n : h_1 + ... + h_n >= 1 - epsilon};
+- halting distribution: p_n = h_n for n < N, and p_N = R = 1 - (h_1 + ... + h_{N-1}), the remainder;
+- the stage's output: sum_{n <= N} p_n x_n;
+- ponder cost: rho = N + R, whose gradient is that of R.
+
+The loss is cross-entropy plus tau times the sum of the stages' ponder costs.  As in Figurnov's code, training computes
+all units for all samples; at inference a sample that has halted leaves the batch until the next stage.
+
+The published method has one operating point, 1 - epsilon = 0.99, and one training for each budget.  To trace a curve
+with one trained model the suite also sweeps the halting threshold 1 - epsilon at inference; that sweep is ours.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from baselines.backbone import Backbone, pooled_linear
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
+from dynalay.components import Component
+from dynalay.meter import Meter
+
+
+class Halting(NamedTuple):
+    """How one stage halts.
+
+    Attributes:
+        weights: p_n, float [samples, units].
+        units: N, int64 [samples].
+        ponder_cost: rho = N + R, float [samples].
+    """
+
+    weights: Tensor
+    units: Tensor
+    ponder_cost: Tensor
+
+
+def halt(scores: Tensor, threshold: float) -> Halting:
+    """Halting of a stage in which every unit was evaluated.
+
+    Args:
+        scores: h_n, float [samples, units], the last column 1.
+        threshold: 1 - epsilon, in [0, 1].
+    """
+    totals = scores.cumsum(dim=1)
+    before = functional.pad(totals[:, :-1], (1, 0))
+    # Scores are no less than 0, so totals never fall; the last one is at least 1.
+    last = (totals < threshold).sum(dim=1, keepdim=True)
+    position = torch.arange(scores.shape[1], device=scores.device)
+    weights = torch.where(position < last, scores, torch.where(position == last, 1 - before, 0.0))
+    units = last.squeeze(1) + 1
+    return Halting(weights, units, units + 1 - before.gather(1, last).squeeze(1))
+
+
+class ACT(AdaptiveClassifier):
+    """A ResNet whose stages halt for each sample by itself.
+
+    An operating point's knob is the halting threshold 1 - epsilon.
+
+    Args:
+        image_shape: (channels, height, width) of the normalised input.
+        classes: the number of classes.
+        depth: of the backbone, 6n + 2 with n >= 2: a stage of one unit has nothing to decide.
+        channels: of the backbone's three stages.
+        tau: the price of ponder cost in the loss.
+        epsilon: how far below 1 the halting scores' sum may stay; the papers' by default.
+        halting_bias: the b_n that training starts from; Figurnov's by default, at which nearly all units are evaluated.
+        points: into how many steps of compute, nearly even, the sweep of the threshold divides the range.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        *,
+        depth: int = 20,
+        channels: tuple[int, int, int] = (16, 32, 64),
+        tau: float = 0.01,
+        epsilon: float = 0.01,
+        halting_bias: float = -3.0,
+        points: int = 12,
+    ) -> None:
+        super().__init__(image_shape, classes)
+        if depth < 14:
+            raise ValueError(f"depth={depth} leaves one unit a stage, and ACT nothing to decide; take 14 or more")
+        self.tau = tau
+        self.threshold = 1 - epsilon
+        self.points = points
+        backbone = Backbone(image_shape, classes, depth, channels)
+        self.units = len(backbone.layer1)  # of each stage
+        self._shapes = backbone.shapes
+        self.stem = backbone.stem
+        self.stages = nn.ModuleList(backbone.stages)
+        self.halting = nn.ModuleList(
+            nn.ModuleList(pooled_linear(stage_channels, 1) for _ in range(self.units - 1))
+            for stage_channels in channels
+        )
+        for name, parameter in self.halting.named_parameters():
+            if name.endswith("bias"):
+                nn.init.constant_(parameter, halting_bias)
+        self.head = backbone.head
+
+    @property
+    def default_point(self) -> OperatingPoint:
+        """The papers' threshold."""
+        return OperatingPoint(self.threshold)
+
+    def components(self) -> dict[str, Component]:
+        components = {"stem": Component(self.stem, (self.image_shape,))}
+        shape = self._shapes[0]
+        for k, (stage, halting) in enumerate(zip(self.stages, self.halting, strict=True), start=1):
+            gates = list(halting.children())
+            for n, unit in enumerate(stage.children(), start=1):
+                components[f"stage{k}.unit{n}"] = Component(unit, (shape,))
+                shape = self._shapes[k - 1]
+                if n < self.units:
+                    components[f"stage{k}.halting{n}"] = Component(gates[n - 1], (shape,))
+        return components | {"head": Component(self.head, (shape,))}
+
+    def _all_units(self, images: Tensor, meter: Meter) -> tuple[Tensor, list[Tensor]]:
+        """Logits with every unit evaluated for every sample, and each stage's halting scores [batch, units]."""
+        features = meter("stem", images)
+        stage_scores = []
+        for k in range(1, len(self.stages) + 1):
+            outputs, scores = [], []
+            for n in range(1, self.units + 1):
+                features = meter(f"stage{k}.unit{n}", features)
+                outputs.append(features)
+                scores.append(self._score(k, n, features, meter))
+            stage_scores.append(torch.stack(scores, dim=1))
+            weights = halt(stage_scores[-1], self.threshold).weights
+            # Products by element, as at inference: whatever fvcore counts belongs into components.
+            features = sum(w[:, None, None, None] * x for w, x in zip(weights.unbind(dim=1), outputs, strict=True))
+        return meter("head", features), stage_scores
+
+    def _score(self, stage: int, unit: int, features: Tensor, meter: Meter, rows: Tensor | None = None) -> Tensor:
+        """h_n of the samples whose unit's output `features` [rows, ...] is: float [rows]."""
+        if unit == self.units:
+            return torch.ones(len(features), device=features.device)
+        return meter(f"stage{stage}.halting{unit}", features, rows=rows).squeeze(1).float().sigmoid()
+
+    def training_loss(
+        self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        logits, stage_scores = self._all_units(images, meter)
+        classification = functional.cross_entropy(logits, labels)
+        stages = [halt(scores, self.threshold) for scores in stage_scores]
+        ponder_cost = torch.stack([stage.ponder_cost for stage in stages]).sum(dim=0).mean()
+        logs = {f"stage{k}_units": stage.units.float().mean() for k, stage in enumerate(stages, start=1)}
+        logs |= {"classification_loss": classification.detach(), "ponder_cost": ponder_cost.detach()}
+        return classification + self.tau * ponder_cost, logs
+
+    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
+        features = meter("stem", images)
+        for stage in range(1, len(self.stages) + 1):
+            features = self._stage(stage, features, point.knob, meter)
+        return meter("head", features)
+
+    def _stage(self, stage: int, features: Tensor, threshold: float, meter: Meter) -> Tensor:
+        """Output of a stage that a sample leaves as soon as it has halted."""
+        rows = torch.arange(len(features), device=features.device)
+        before = torch.zeros(len(features), device=features.device)
+        halted, outputs = [], []
+        output: Tensor | float = 0.0
+        for unit in range(1, self.units + 1):
+            features = meter(f"stage{stage}.unit{unit}", features, rows=rows)
+            score = self._score(stage, unit, features, meter, rows)
+            total = before + score
+            halts = total >= threshold
+            output = output + torch.where(halts, 1 - before, score)[:, None, None, None] * features
+            halted.append(rows[halts])
+            outputs.append(output[halts])
+            rows, features, before, output = rows[~halts], features[~halts], total[~halts], output[~halts]
+            if not len(rows):
+                break
+        return torch.cat(outputs)[torch.cat(halted).argsort()]
+
+    @torch.no_grad()
+    def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
+        """The papers' threshold, and quantiles of the sums of scores that are compared with it on the validation split.
+
+        Where sums lie close together a small step of the threshold changes much; by quantiles, compute changes evenly.
+        """
+        components = self.components()
+        compared = []
+        for images, _ in validation:
+            _, stage_scores = self._all_units(images, Meter(components, len(images), images.device))
+            for scores in stage_scores:
+                sums = scores.cumsum(dim=1)
+                evaluated = (sums - scores < self.threshold)[:, :-1]
+                compared.append(sums[:, :-1][evaluated].clamp(max=self.threshold))
+        levels = torch.linspace(0, 1, self.points)[:-1]
+        quantiles = torch.cat(compared).cpu().quantile(levels)
+        # Four digits: thresholds closer than that are one point.
+        thresholds = {float(f"{threshold:.4g}") for threshold in quantiles.tolist()}
+        return [OperatingPoint(threshold) for threshold in sorted(thresholds | {self.threshold})]

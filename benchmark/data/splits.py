@@ -16,6 +16,7 @@ def hold_out(split: RawSplit, amount: float, name: str) -> tuple[RawSplit, RawSp
     """Part `split` into (rest, held out), stratified by label.
 
     Args:
+        split: what to part.
         amount: a share of the samples if below 1, else their number.
         name: what is held out ("validation"); names the random stream, and the parameter in messages.
     """

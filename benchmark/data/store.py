@@ -102,6 +102,9 @@ def load(kind: str, parameters: Mapping[str, Any], folder: Path, verify: bool = 
     """The dataset that `prepare` laid with the same arguments.
 
     Args:
+        kind: a kind's name.
+        parameters: the kind's parameters.
+        folder: the data folder.
         verify: read all arrays and compare their checksums; otherwise only their sizes are looked at.
 
     Raises:
@@ -217,7 +220,7 @@ def _moments(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
 def _checksum(array: NDArray[Any]) -> str:
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     for start in range(0, len(array), _CHUNK):
-        digest.update(np.ascontiguousarray(array[start : start + _CHUNK]))
+        digest.update(array[start : start + _CHUNK].tobytes())
     return digest.hexdigest()
 
 

@@ -1,10 +1,10 @@
 """The kinds of datasets.
 
-A new kind is one new file in this package with a function ``generate(folder, *, <parameters>) -> RawDataset``; its name in
-configurations is the file's name, and nothing else needs editing.  `folder` is the data folder, under which raw files lie.
-The keyword-only parameters are the user's: the configuration is checked against their annotations (built-in types and
-`Literal`) and literal defaults.  `generate` raises `UserError` where files are missing or damaged, and for values that make
-no sense.
+A new kind is one new file in this package with a function ``generate(folder, *, <parameters>) -> RawDataset``; its name
+in configurations is the file's name, and nothing else needs editing.  `folder` is the data folder, in which raw files
+lie.  The keyword-only parameters are the user's: the configuration is checked against their annotations (built-in types
+and `Literal`) and literal defaults.  `generate` raises `UserError` where files are missing or damaged, and for values
+that make no sense.
 """
 
 import importlib
@@ -23,7 +23,7 @@ def find_kind(name: str) -> Callable[..., RawDataset]:
     names = _names()
     if name not in names:
         raise KeyError(f"no dataset kind {name!r}; there are {', '.join(names)}")
-    return importlib.import_module(f"{__name__}.{name}").generate  # type: ignore[no-any-return]
+    return importlib.import_module(f"{__name__}.{name}").generate
 
 
 def all_kinds() -> dict[str, Callable[..., RawDataset]]:

@@ -1,7 +1,7 @@
 """The records of a run: one row per sample, split and operating point, in one Parquet file.
 
-Everything that is ever said of a run's predictions and compute is computed from these rows, without running a model again.
-The columns are those of `docs/architecture.md`.
+Everything that is ever said of a run's predictions and compute is computed from these rows, without running a model
+again. The columns are those of `docs/architecture.md`.
 """
 
 from collections.abc import Mapping, Sequence

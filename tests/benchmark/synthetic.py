@@ -1,8 +1,8 @@
 """Result folders of an experiment that never ran and whose truth is known, to test statistics, tables and figures on.
 
-Every sample has a difficulty d in [0, 1] and a latent ease that all runs partly share, so that runs are paired by sample
-as real ones are.  A run's probability to be right falls with d and rises with the rounds of compute spent on the sample;
-who spends the rounds, and how well, is what `Adaptive` says.
+Every sample has a difficulty d in [0, 1] and a latent ease that all runs partly share, so that runs are paired by
+sample as real ones are.  A run's probability to be right falls with d and rises with the rounds of compute spent on the
+sample; who spends the rounds, and how well, is what `Adaptive` says.
 """
 
 import json
@@ -119,14 +119,18 @@ class Experiment:
         folder = run.folder(results)
         folder.mkdir(parents=True, exist_ok=True)
         description = {
-            "status": "done",
-            "resolved": run.resolved(),
-            "commit": "0" * 40,
-            "dirty": False,
-            "hardware": {"device": "cpu"},
-            "wall_seconds": {"train": 60.0 + run.seed},
+            "run": str(run),
+            "digest": run.digest,
+            **run.resolved(),
+            "status": "evaluated",
+            "error": None,
+            "code": {"commit": "0" * 40, "dirty": False},
+            "versions": {"torch": "2.11.0"},
+            "hardware": {"device": "cpu", "processor": "synthetic", "cores": 2, "gpu": None},
+            "training_seconds": 60.0 + run.seed,
             "training_macs": 10**12,
-            "energy_joules": None,
+            "evaluation_seconds": 2.0,
+            "parameters": 10_000,
             "preemptions": 0,
         }
         if str(run) in self.failed:
@@ -141,7 +145,7 @@ class Experiment:
         )
         (folder / "run.json").write_text(json.dumps(description))
         epochs = np.arange(1, 6)
-        history = pd.DataFrame({"epoch": epochs, "train.loss": 1 / epochs, "validation.accuracy": 1 - 0.5 / epochs})
+        history = pd.DataFrame({"epoch": epochs, "loss": 1 / epochs, "validation_accuracy": 1 - 0.5 / epochs})
         history.to_csv(folder / "history.csv", index=False)
 
     def records(self, run: Run) -> pd.DataFrame:

@@ -1,0 +1,39 @@
+"""The pipeline: data -> train -> evaluate -> summary -> tables, verdicts, figures -> report.
+
+    snakemake --cores 8                                                      the quick experiment
+    snakemake --cores 8 --config experiment=config/paper.yaml                another one
+    snakemake --cores 8 --config experiment=config/paper.yaml partial=true   tables and figures of what has been recorded
+
+`--config` also takes `results=` and `data=`, the folders of all results and all data.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.10")
+
+
+include: "workflow/rules/common.smk"
+
+
+localrules:
+    all,
+    tables,
+    figures,
+
+
+rule all:
+    input:
+        f"{EXPERIMENT}/report.html",
+
+
+if not PARTIAL:
+
+    include: "workflow/rules/data.smk"
+    include: "workflow/rules/runs.smk"
+
+
+include: "workflow/rules/reporting.smk"
+
+
+onerror:
+    draw_what_there_is()

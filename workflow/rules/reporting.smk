@@ -1,0 +1,86 @@
+"""From records to tables, figures, verdicts and the page that shows them; no model is run here."""
+
+
+rule summary:
+    input:
+        configuration=CONFIGURATION,
+        records=records,
+    output:
+        directory(f"{EXPERIMENT}/summary"),
+    log:
+        f"{EXPERIMENT}/logs/summary.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        f"python -m benchmark summary {ON_EXPERIMENT} > {{log}} 2>&1"
+
+
+rule tables:
+    input:
+        f"{EXPERIMENT}/summary",
+    output:
+        report(
+            directory(f"{EXPERIMENT}/tables"),
+            patterns=["{table}.md"],
+            caption="../report/tables.rst",
+            category="Tables",
+        ),
+    log:
+        f"{EXPERIMENT}/logs/tables.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        f"python -m benchmark tables {ON_EXPERIMENT} > {{log}} 2>&1"
+
+
+rule verdicts:
+    input:
+        f"{EXPERIMENT}/summary",
+    output:
+        f"{EXPERIMENT}/verdicts.json",
+    log:
+        f"{EXPERIMENT}/logs/verdicts.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        f"python -m benchmark verdicts {ON_EXPERIMENT} > {{log}} 2>&1"
+
+
+rule figure:
+    input:
+        f"{EXPERIMENT}/summary",
+    output:
+        f"{EXPERIMENT}/figures/{{figure}}.pdf",
+        f"{EXPERIMENT}/figures/{{figure}}.png",
+        report(
+            f"{EXPERIMENT}/figures/{{figure}}.svg",
+            caption="../report/figures.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        f"{EXPERIMENT}/logs/figure-{{figure}}.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        f"python -m benchmark figure {{wildcards.figure}} {ON_EXPERIMENT} > {{log}} 2>&1"
+
+
+rule figures:
+    input:
+        figure_files,
+
+
+rule page:
+    input:
+        f"{EXPERIMENT}/tables",
+        f"{EXPERIMENT}/verdicts.json",
+        figure_files,
+    output:
+        f"{EXPERIMENT}/report.html",
+    log:
+        f"{EXPERIMENT}/logs/report.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        f"python -m benchmark report {ON_EXPERIMENT} > {{log}} 2>&1"

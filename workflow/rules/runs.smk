@@ -1,0 +1,41 @@
+"""The grid: one training and one evaluation for every dataset, method and seed."""
+
+
+# The checkpoint and run.json are no outputs: Snakemake deletes those of a failed job, and a training must go on from them.
+rule train:
+    input:
+        # Ancient: data that is laid again is the same data, and nothing to train again for.
+        data=ancient(f"{DATASET}/data.ready"),
+    output:
+        model=f"{RUN}/model.safetensors",
+        history=f"{RUN}/history.csv",
+    log:
+        f"{RUN}/train.log",
+    params:
+        digest=digest,
+    threads: 1
+    resources:
+        processors=lambda wildcards, threads: threads,
+    conda:
+        ENVIRONMENT
+    shell:
+        f"python -m benchmark train {ON_RUN} > {{log}} 2>&1"
+
+
+rule evaluate:
+    input:
+        model=f"{RUN}/model.safetensors",
+    output:
+        records=f"{RUN}/records.parquet",
+        costs=f"{RUN}/costs.json",
+    log:
+        f"{RUN}/evaluate.log",
+    params:
+        digest=digest,
+    threads: 1
+    resources:
+        processors=lambda wildcards, threads: threads,
+    conda:
+        ENVIRONMENT
+    shell:
+        f"python -m benchmark evaluate {ON_RUN} > {{log}} 2>&1"

@@ -4,6 +4,7 @@ Every key is checked before anything runs.  Parameters of methods and datasets a
 sources (`benchmark.signatures`), so a new method brings its own schema along.
 """
 
+import ast
 import difflib
 import hashlib
 import json
@@ -205,6 +206,8 @@ class _Resolver:
         self.path = path
         self.file = file
         self.mistakes: list[str] = []
+        self.dataset_signatures = _dataset_signatures()
+        self.method_signatures = _method_signatures()
 
     def configuration(self) -> Configuration:
         file = self.file
@@ -246,12 +249,12 @@ class _Resolver:
         if override.kind is not None:
             self.mistakes.append(f"datasets.{dataset}.methods.{method}.kind: belongs to methods.{method}; remove it here.")
         dataset_parameters = self._parameters(
-            f"datasets.{dataset}", data.kind or dataset, _dataset_signatures(), data.parameters
+            f"datasets.{dataset}", data.kind or dataset, self.dataset_signatures, data.parameters
         )
         method_parameters = self._parameters(
             f"methods.{method}" if method not in data.methods else f"datasets.{dataset}.methods.{method}",
             entry.kind or method,
-            _method_signatures(),
+            self.method_signatures,
             entry.parameters | override.parameters,
         )
         recipe = self._checked(
@@ -286,6 +289,15 @@ class _Resolver:
         except ValidationError as error:
             self.mistakes.append(f"{where}:\n{_explain(error, model)}")
             return None
+
+
+def _dataset_signatures() -> dict[str, type[BaseModel]]:
+    found = {}
+    for source in sorted((Path(__file__).parent / "data" / "kinds").glob("*.py")):
+        for node in ast.parse(source.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name == "generate":
+                found[source.stem] = parameters_model(source.stem, node)
+    return found
 
 
 def _method_signatures() -> dict[str, type[BaseModel]]:

@@ -24,7 +24,7 @@ from benchmark.data import Dataset, Split
 from benchmark.errors import Preempted, UserError
 from benchmark.stopping import StopRequest
 from benchmark.streams import Streams, derived_seed
-from dynalay.classifier import AdaptiveClassifier, TrainingState
+from dynalay.classifier import AdaptiveClassifier, Phase, TrainingState
 from dynalay.meter import Meter
 
 #: Evaluation has no gradients to keep, so its batches can be larger than training's.
@@ -42,14 +42,14 @@ class Progress:
     Attributes:
         step: optimiser steps taken.
         history: one row an epoch.
-        sums: sums over the current epoch's steps of what is logged, by name.
+        sums: of what is logged, by name: the sum over the current epoch's steps and their number, float64 [2].
         macs: forward MACs of training so far, as metered.
         seconds: wall time spent training, over all attempts.
         preemptions: how often the run went on from a checkpoint.
     """
 
     step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     sums: dict[str, Tensor] = field(default_factory=dict)
     macs: int = 0
     seconds: float = 0.0
@@ -141,7 +141,8 @@ def train(
             batch, targets = images[rows].to(device), labels[rows].to(device)
             batch = _prepared(normalise(augment(batch, streams.augmentation), dataset.mean, dataset.std))
             meter = Meter(components, batch_size, device)
-            state = TrainingState(progress.step / total, streams.method)
+            phase, position = phase_at(model.phases, progress.step / total)
+            state = TrainingState(position, streams.method, phase.name)
             with autocast(recipe, device):
                 loss, metrics = model.training_loss(batch, targets, meter, state)
             optimizer.zero_grad()
@@ -149,7 +150,7 @@ def train(
             if recipe.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
             for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * one_cycle(progress.step / total, recipe.warmup)
+                group["lr"] = recipe.learning_rate * phase.peak * one_cycle(position, recipe.warmup)
             optimizer.step()
             progress.step += 1
             _add(progress.sums, {"loss": loss.detach(), **metrics, "macs": meter.macs(component_macs).double().mean()})
@@ -157,7 +158,7 @@ def train(
                 progress.seconds += time.perf_counter() - started
                 save()
                 raise Preempted(f"stopped by {stop.signal} after step {progress.step} of {total}; run again to go on")
-        row = {name: value.item() / steps for name, value in progress.sums.items()}
+        row = {name: (value[0] / value[1]).item() for name, value in progress.sums.items()}
         if not math.isfinite(row["loss"]):
             raise Diverged(
                 f"the loss of {run} is {row['loss']} in epoch {epoch + 1} of {recipe.epochs}; lower learning_rate "
@@ -169,7 +170,7 @@ def train(
         started = time.perf_counter()
         progress.sums = {}
         progress.history.append(
-            {"epoch": epoch + 1, "step": progress.step, **row, "validation_accuracy": accuracy, "validation_macs": macs,
+            {"epoch": epoch + 1, "step": progress.step, "phase": phase.name, **row, "validation_accuracy": accuracy, "validation_macs": macs,
              "training_macs": progress.macs, "seconds": progress.seconds}
         )  # fmt: skip
         if progress.step < total:
@@ -199,6 +200,13 @@ def one_cycle(progress: float, warmup: float) -> float:
     if progress < warmup:
         return (progress + 1e-3) / (warmup + 1e-3)
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def phase_at(phases: tuple[Phase, ...], progress: float) -> tuple[Phase, float]:
+    """The phase in which the share `progress` of all steps is taken, and the share of that phase's own steps."""
+    number = max(index for index, phase in enumerate(phases) if phase.start <= progress)
+    end = phases[number + 1].start if number + 1 < len(phases) else 1.0
+    return phases[number], (progress - phases[number].start) / (end - phases[number].start)
 
 
 def autocast(recipe: Recipe, device: torch.device) -> Any:
@@ -231,5 +239,7 @@ def _resident(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _add(sums: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    """Add each value and a count of one, since a metric may belong to some of an epoch's steps only."""
     for name, value in values.items():
-        sums[name] = sums[name] + value if name in sums else value.clone()
+        entry = torch.stack([value.double(), torch.ones_like(value, dtype=torch.float64)])
+        sums[name] = sums[name] + entry if name in sums else entry

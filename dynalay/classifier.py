@@ -33,29 +33,49 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A part of training with a learning-rate cycle of its own.
+
+    Attributes:
+        name: as it stands in histories.
+        start: the share of all optimiser steps at which it begins.
+        peak: its highest learning rate, as a share of the recipe's.
+    """
+
+    name: str
+    start: float = 0.0
+    peak: float = 1.0
+
+
+@dataclass(frozen=True)
 class TrainingState:
     """Where training stands, as `training_loss` may need it.
 
     Attributes:
-        progress: the share of all optimiser steps already taken, in [0, 1).
+        progress: the share of the phase's optimiser steps already taken, in [0, 1).
         generator: the random stream for what a method samples itself (actions, prices); on the device of the batch.
+        phase: the phase's name.
     """
 
     progress: float
     generator: torch.Generator
+    phase: str = "training"
 
 
 class AdaptiveClassifier(nn.Module, ABC):
     """A classifier that may spend a different amount of compute on each sample.
 
     A subclass is constructed as ``Method(image_shape, classes, **parameters)`` where the parameters are keyword-only,
-    annotated and have defaults: the configuration is checked against this signature.  It executes its components through
+    annotated with built-in types and have literal defaults: the configuration is checked against this signature.  It executes its components through
     the meter and in no other way.
 
     Args:
         image_shape: (channels, height, width) of the normalised input.
         classes: the number of classes.
     """
+
+    #: In order of their starts, the first at 0.
+    phases: tuple[Phase, ...] = (Phase("training"),)
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
@@ -76,7 +96,7 @@ class AdaptiveClassifier(nn.Module, ABC):
             images: float [batch, channels, height, width], normalised.
             labels: int64 [batch].
             meter: a fresh meter for this batch.
-            state: progress and random stream.
+            state: phase, progress and random stream.
         """
 
     @abstractmethod

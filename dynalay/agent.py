@@ -1,0 +1,46 @@
+"""The agent: a small recurrent network that looks into the inner state and picks the next action."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Agent(nn.Module):
+    """Chooses, round for round, between re-evaluating one of the layers and the direct action (answer now).
+
+    Args:
+        channels: of each layer's state [channels, height, width].
+        scalars: the number of scalar features (`dynalay.introspection`).
+        hidden: the width of its recurrent state.
+        sees_activations: whether it sees the pooled activations beside the scalars (an ablation takes them away).
+    """
+
+    def __init__(self, channels: Sequence[int], scalars: int, hidden: int = 32, sees_activations: bool = True) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.sees_activations = sees_activations
+        pooled = sum(channels) if sees_activations else 0
+        self.norm = nn.LayerNorm(pooled) if sees_activations else None
+        self.embed = nn.Linear(pooled + scalars, hidden)
+        self.memory = nn.GRUCell(hidden, hidden)
+        self.choose = nn.Linear(hidden, len(channels) + 1)
+        # Begins undecided between all actions, whatever it sees.
+        nn.init.zeros_(self.choose.weight)
+        nn.init.zeros_(self.choose.bias)
+
+    def forward(self, scalars: Tensor, memory: Tensor, *states: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [rows, 1 + layers] of the direct action (0) and of re-evaluating layer l (l), and the new memory.
+
+        Args:
+            scalars: [rows, scalars].
+            memory: [rows, hidden], zeros before the first round.
+            states: of each layer, [rows, channels, height, width]; none where activations are not seen.
+        """
+        seen = scalars
+        if self.norm is not None:
+            pooled = [functional.adaptive_avg_pool2d(state, 1).flatten(1) for state in states]
+            seen = torch.cat([self.norm(torch.cat(pooled, dim=1)), scalars], dim=1)
+        memory = self.memory(functional.relu(self.embed(seen)), memory)
+        return self.choose(memory), memory

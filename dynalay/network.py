@@ -1,0 +1,180 @@
+"""The main model: a stem, FPI layers one above the other, and a head, with an inner state that can be worked on.
+
+The network knows nothing of images or of who decides: any modules of fitting shapes make one, and `direct` and `re_evaluate`
+are all that an agent can ask of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from dynalay.components import Component
+from dynalay.fpi import FPILayer
+from dynalay.meter import Meter
+
+
+@dataclass(frozen=True)
+class InnerState:
+    """What the network holds of a batch between two rounds; what the agent looks into.
+
+    Attributes:
+        inputs: u_l, what layer l receives, each [batch, ...].
+        states: z_l, where layer l stands, each [batch, ...].
+        residuals: |f(z, u) - z| / |f(z, u)| at the last evaluation of each layer, float [batch, layers].
+        converged: whether a layer's last evaluation found it at its fixed point, bool [batch, layers].
+        logits: the present answer, [batch, classes].
+    """
+
+    inputs: tuple[Tensor, ...]
+    states: tuple[Tensor, ...]
+    residuals: Tensor
+    converged: Tensor
+    logits: Tensor
+
+    def copy(self) -> "InnerState":
+        """One whose tensors can be overwritten without harm to this one."""
+        return InnerState(
+            tuple(u.clone() for u in self.inputs),
+            tuple(z.clone() for z in self.states),
+            self.residuals.clone(),
+            self.converged.clone(),
+            self.logits.clone(),
+        )
+
+
+class FPINetwork(nn.Module):
+    """u_1 = transition_1(stem(x)), z_l = f_l(z_l, u_l), u_{l+1} = transition_{l+1}(z_l), logits = head(z_L).
+
+    Args:
+        stem: maps the input to the first transition's input.
+        transitions: one per layer; `nn.Identity()` is allowed.
+        layers: FPI layers; the state of each has the shape of its input u.
+        head: maps the last state to logits.
+        input_shape: of one sample, without the batch dimension.
+        solved: which layers may be solved; the others are conventional layers whose cell runs once, from zero.
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        transitions: Sequence[nn.Module],
+        layers: Sequence[FPILayer],
+        head: nn.Module,
+        input_shape: tuple[int, ...],
+        solved: Sequence[bool] | None = None,
+    ) -> None:
+        super().__init__()
+        if not len(transitions) == len(layers) == len(solved or layers):
+            raise ValueError(f"{len(layers)} layers need as many transitions and entries of solved")
+        self.stem = stem
+        self.transitions = nn.ModuleList(transitions)
+        self.layers = nn.ModuleList(layers)
+        self.head = head
+        self.input_shape = input_shape
+        self.solved = tuple(solved) if solved else (True,) * len(layers)
+        self.state_shapes = self._shapes()
+
+    @torch.no_grad()
+    def _shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of each layer's state, without the batch; also that of its input."""
+        training = self.training
+        self.eval()
+        shapes = []
+        hidden = self.stem(torch.zeros(1, *self.input_shape))
+        self._stem_shape = tuple(hidden.shape[1:])
+        for transition in self.transitions:
+            hidden = transition(hidden)
+            shapes.append(tuple(hidden.shape[1:]))
+        self.train(training)
+        return tuple(shapes)
+
+    def components(self) -> dict[str, Component]:
+        """Stem, and of each layer the transition, the cell and (if it is not free) the solver's update; the head."""
+        components = {"stem": Component(self.stem, (self.input_shape,))}
+        below = self._stem_shape
+        for number, (transition, layer, shape) in enumerate(
+            zip(self.transitions, self.layers, self.state_shapes, strict=True), start=1
+        ):
+            components[f"layer{number}.transition"] = Component(transition, (below,))
+            components[f"layer{number}.cell"] = Component(layer.cell, (shape, shape))
+            update = layer.solver.component(shape)
+            if update is not None:
+                components[f"layer{number}.update"] = update
+            below = shape
+        return components | {"head": Component(self.head, (below,))}
+
+    def direct(self, inputs: Tensor, meter: Meter) -> InnerState:
+        """Round 0: every cell runs once, z_l = f_l(0, u_l).  The least compute that gives an answer."""
+        hidden = meter("stem", inputs)
+        us, zs = [], []
+        for number in range(1, len(self.layers) + 1):
+            u = meter(f"layer{number}.transition", hidden)
+            hidden = meter(f"layer{number}.cell", torch.zeros_like(u), u)
+            us.append(u)
+            zs.append(hidden)
+        batch, layers = inputs.shape[0], len(self.layers)
+        return InnerState(
+            tuple(us),
+            tuple(zs),
+            # From zero the relative residual is 1 by definition.
+            residuals=torch.ones(batch, layers, device=inputs.device),
+            converged=torch.zeros(batch, layers, dtype=torch.bool, device=inputs.device),
+            logits=meter("head", hidden),
+        )
+
+    def re_evaluate(self, state: InnerState, chosen: int, rows: Tensor, meter: Meter) -> InnerState:
+        """Solve layer `chosen` of the samples `rows` from where it stands, then take one step in each layer above.
+
+        Args:
+            state: the inner state of the whole batch; with gradients disabled its tensors are overwritten.
+            chosen: a layer, counted from 0.
+            rows: int64, the samples that chose it.
+            meter: what executes.
+        """
+        inputs, states = list(state.inputs), list(state.states)
+        residuals, converged = state.residuals, state.converged
+        layer = self.layers[chosen]
+        solution = layer(
+            inputs[chosen][rows],
+            # A state is where a search starts, not a function to differentiate: this bounds a round's graph to the round.
+            states[chosen][rows].detach(),
+            rows=rows,
+            run=partial(meter, f"layer{chosen + 1}.cell"),
+            update=partial(meter, update) if (update := f"layer{chosen + 1}.update") in meter.components else None,
+        )
+        hidden = solution.value
+        states[chosen] = _put(states[chosen], rows, hidden)
+        residuals = _put_column(residuals, rows, chosen, solution.residual)
+        converged = _put_column(converged, rows, chosen, solution.converged)
+        for upper in range(chosen + 1, len(self.layers)):
+            u = meter(f"layer{upper + 1}.transition", hidden, rows=rows)
+            old = states[upper][rows].detach() if self.solved[upper] else torch.zeros_like(u)
+            hidden = meter(f"layer{upper + 1}.cell", old, u, rows=rows)
+            gap = (hidden.detach() - old).flatten(1).norm(dim=1)
+            residual = gap / hidden.detach().flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+            inputs[upper] = _put(inputs[upper], rows, u)
+            states[upper] = _put(states[upper], rows, hidden)
+            residuals = _put_column(residuals, rows, upper, residual)
+            converged = _put_column(converged, rows, upper, residual <= self.layers[upper].relative_tolerance)
+        logits = _put(state.logits, rows, meter("head", hidden, rows=rows))
+        return replace(
+            state, inputs=tuple(inputs), states=tuple(states), residuals=residuals, converged=converged, logits=logits
+        )
+
+
+def _put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
+    """`whole` with its `rows` replaced: in place where no graph needs the old values, since copies cost time."""
+    part = part.to(whole.dtype)
+    if torch.is_grad_enabled():
+        return whole.index_copy(0, rows, part)
+    return whole.index_copy_(0, rows, part)
+
+
+def _put_column(whole: Tensor, rows: Tensor, column: int, part: Tensor) -> Tensor:
+    """`whole` [batch, columns] with `rows` of one column replaced by `part` [len(rows)]."""
+    whole = whole.clone()
+    whole[rows, column] = part.to(whole.dtype)
+    return whole

@@ -1,0 +1,131 @@
+"""Who decides, round for round, what to compute next: the agent, or a control in its place.
+
+A policy is called as ``policy(state, rows, round_, previous)`` with the inner state, the open samples (int64 [rows]), the
+round (from 1) and every sample's previous action (int64 [batch]); it returns int64 [rows]: 0 to answer now, l to
+re-evaluate layer l.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dynalay.introspection import scalars
+from dynalay.meter import Meter
+from dynalay.network import InnerState
+
+Policy = Callable[[InnerState, Tensor, int, Tensor], Tensor]
+
+
+class AgentPolicy:
+    """The agent, greedy or sampling, with its memory of each sample and what a policy gradient needs.
+
+    Args:
+        allowed: bool [1 + layers], the actions that exist; the direct action always does.
+        price: the price of compute for each sample, float [batch].
+        rounds: how many there may be.
+        memory_size: the width of the agent's memory.
+        sees_activations: whether the agent is shown the states beside the scalars.
+        meter: what executes the component "agent".
+        generator: samples actions from this stream; None takes the best action.
+
+    Attributes:
+        log_probability: of the actions taken so far, [batch]; carries the graph to the agent.
+        entropy: of the distributions they were taken from, summed over rounds, [batch]; likewise.
+        decisions: how many rounds each sample was decided on, [batch].
+        redundant: how often a layer was chosen that already was at its fixed point, [batch].
+    """
+
+    def __init__(
+        self,
+        allowed: Tensor,
+        price: Tensor,
+        rounds: int,
+        memory_size: int,
+        sees_activations: bool,
+        meter: Meter,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.allowed = allowed
+        self.price = price
+        self.rounds = rounds
+        self.sees_activations = sees_activations
+        self.meter = meter
+        self.generator = generator
+        self.memory = price.new_zeros(len(price), memory_size)
+        self.log_probability = price.new_zeros(len(price))
+        self.entropy = price.new_zeros(len(price))
+        self.decisions = price.new_zeros(len(price))
+        self.redundant = price.new_zeros(len(price))
+
+    def __call__(self, state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+        seen = scalars(state, rows, round_, self.rounds, previous, self.price)
+        activations = [z[rows].detach() for z in state.states] if self.sees_activations else []
+        scores, memory = self.meter("agent", seen, self.memory[rows], *activations, rows=rows)
+        self.memory = self.memory.index_copy(0, rows, memory.float())
+        log_probabilities = scores.float().masked_fill(~self.allowed, -torch.inf).log_softmax(dim=1)
+        if self.generator is None:
+            return log_probabilities.argmax(dim=1)
+        probabilities = log_probabilities.exp()
+        actions = torch.multinomial(probabilities.detach(), 1, generator=self.generator).squeeze(1)
+        taken = log_probabilities.gather(1, actions[:, None]).squeeze(1)
+        entropy = -(probabilities * log_probabilities.masked_fill(~self.allowed, 0)).sum(dim=1)
+        already_solved = functional.pad(state.converged[rows], (1, 0)).gather(1, actions[:, None]).squeeze(1)
+        self.log_probability = self.log_probability.index_add(0, rows, taken)
+        self.entropy = self.entropy.index_add(0, rows, entropy)
+        self.decisions = self.decisions.index_add(0, rows, torch.ones_like(taken))
+        self.redundant = self.redundant.index_add(0, rows, already_solved.float())
+        return actions
+
+
+def uniform(allowed: Tensor, generator: torch.Generator) -> Policy:
+    """Re-evaluates a layer drawn uniformly from those that may be solved; never answers early.  For the warm-up."""
+    layers = allowed[1:].float()
+
+    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+        return torch.multinomial(layers.expand(len(rows), -1), 1, generator=generator).squeeze(1) + 1
+
+    return policy
+
+
+def random(images: Tensor, layers: Sequence[int], continuing: float) -> Policy:
+    """Goes on with probability `continuing`, with a random one of `layers`: the control at equal compute.
+
+    Its chance is a hash of the input's bits, so that a sample meets the same fate in every batch.
+    """
+    bits = images.float().contiguous().view(torch.int32).flatten(1).long().sum(dim=1)
+
+    def chance(rows: Tensor, draw: int) -> Tensor:
+        mixed = bits[rows] + draw * 0x9E3779B97F4A7C1  # splitmix64, whose products wrap around as int64's do
+        for factor in (-4658895280553007687, -7723592293110705685):
+            mixed = (mixed ^ (mixed >> 29)) * factor
+        return ((mixed ^ (mixed >> 32)) & 0xFFFFFF).double() / 2**24
+
+    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+        picked = (chance(rows, 2 * round_) * len(layers)).long()
+        layer = torch.tensor(layers, device=rows.device)[picked]
+        return torch.where(chance(rows, 2 * round_ + 1) < continuing, layer, 0)
+
+    return policy
+
+
+def always(layers: Sequence[int], rounds: int) -> Policy:
+    """Sweeps through `layers`, upwards and again, for so many rounds; 0 rounds is the direct pass."""
+
+    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+        return torch.full_like(rows, layers[(round_ - 1) % len(layers)] if round_ <= rounds else 0)
+
+    return policy
+
+
+def entropy_threshold(layers: Sequence[int], threshold: float) -> Policy:
+    """Sweeps through `layers` until the answer's entropy, as a share of the entropy of chance, is below `threshold`."""
+
+    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+        probabilities = state.logits[rows].float().softmax(dim=1)
+        entropy = -torch.xlogy(probabilities, probabilities).sum(dim=1) / math.log(probabilities.shape[1])
+        return torch.where(entropy < threshold, 0, layers[(round_ - 1) % len(layers)])
+
+    return policy

@@ -11,13 +11,13 @@ rule train:
         history=f"{RUN}/history.csv",
     log:
         f"{RUN}/train.log",
-    params:
-        digest=digest,
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         processors=lambda wildcards, threads: threads,
-    conda:
-        ENVIRONMENT
+    params:
+        digest=digest,
     shell:
         f"python -m benchmark train {ON_RUN} > {{log}} 2>&1"
 
@@ -30,12 +30,12 @@ rule evaluate:
         costs=f"{RUN}/costs.json",
     log:
         f"{RUN}/evaluate.log",
-    params:
-        digest=digest,
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         processors=lambda wildcards, threads: threads,
-    conda:
-        ENVIRONMENT
+    params:
+        digest=digest,
     shell:
         f"python -m benchmark evaluate {ON_RUN} > {{log}} 2>&1"

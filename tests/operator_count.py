@@ -23,9 +23,9 @@ def _batch_norm(shape: torch.Size, weight: torch.Size | None, *_: Any, **__: Any
     return 2 * shape.numel() * (1 if weight is None else 2)
 
 
-#: What fvcore counts beside matrix products and convolutions, which FlopCounterMode knows; doubled, since that mode counts
-#: two for each multiply-add.  Inference only.  Interpolation and instance norm are left out: no method has them, and one
-#: that had would fail the comparison.
+#: What fvcore counts beside matrix products and convolutions, which FlopCounterMode knows; doubled, since that mode
+#: counts two for each multiply-add.  Inference only.  Interpolation and instance norm are left out: no method has them,
+#: and one that had would fail the comparison.
 _FORMULAS = {
     aten._native_batch_norm_legit_no_training: _batch_norm,
     aten.native_group_norm: _group_norm,

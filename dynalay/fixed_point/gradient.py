@@ -100,7 +100,10 @@ def fixed_point(
     z.requires_grad_()
     fz = function(z, rows).to(z.dtype)
 
-    def adjoint(outer: Tensor) -> Tensor:
+    def adjoint(outer: Tensor | None) -> Tensor | None:
+        if outer is None:  # autograd's zero, where a function further on passes no gradient back
+            return None
+
         def transposed(g: Tensor, rows: Tensor) -> Tensor:
             cotangent = torch.zeros_like(outer).index_copy(0, rows, g)
             (product,) = torch.autograd.grad(fz, z, cotangent, retain_graph=True, materialize_grads=True)

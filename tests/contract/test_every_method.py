@@ -1,0 +1,322 @@
+"""What the harness may rely on, for every method that there is: a new file in `baselines/` is tested with no edit here.
+
+Where a test needs operating points and samples on which decisions differ, it takes a model trained for a few steps.
+"""
+
+import copy
+import functools
+import inspect
+import math
+from collections import Counter
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+from torch.nn import functional
+
+from baselines import all_methods, find_method
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
+from dynalay.meter import Meter
+from tests.operator_count import operator_macs
+
+METHODS = list(all_methods())
+SHAPE, CLASSES = (2, 12, 12), 3
+STEPS, BATCH = 24, 32
+
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def _toy(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Three oriented gratings under noise of random strength: easy samples and hard ones."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % CLASSES
+    waves = torch.arange(12) * math.pi / 3
+    gratings = torch.stack([waves.sin().expand(12, 12), waves.sin().expand(12, 12).T, torch.zeros(12, 12)])
+    strength = 2 * torch.rand(count, 1, 1, 1, generator=generator)
+    noise = torch.randn(count, *SHAPE, generator=generator)
+    return gratings[labels][:, None] + strength * noise, labels
+
+
+def _build(name: str, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> AdaptiveClassifier:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return find_method(name)(shape, CLASSES)
+
+
+def _classify(model: AdaptiveClassifier, images: Tensor, point: OperatingPoint) -> tuple[Tensor, Meter]:
+    meter = Meter(model.components(), len(images), images.device)
+    with torch.inference_mode():
+        return model.classify(images, point, meter), meter
+
+
+def _default_loss(model: AdaptiveClassifier) -> float:
+    images, labels = _toy(96, seed=7)
+    model.eval()
+    return functional.cross_entropy(_classify(model, images, model.default_point)[0], labels).item()
+
+
+@functools.cache
+def _trained(name: str) -> tuple[AdaptiveClassifier, list[OperatingPoint], float, float]:
+    """A model after a few steps in each phase, its operating points, and its loss before and after."""
+    model = _build(name)
+    before = _default_loss(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+    model.train()
+    for phase in model.phases:
+        for step in range(STEPS):
+            images, labels = _toy(BATCH, seed=100 + step)
+            meter = Meter(model.components(), BATCH)
+            state = TrainingState(step / STEPS, generator, phase.name)
+            loss, _ = model.training_loss(images, labels, meter, state)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    after = _default_loss(model)
+    images, labels = _toy(60, seed=3)
+    with torch.inference_mode():
+        # As the harness does: batches that can be read once.
+        points = model.operating_points(zip(images.split(32), labels.split(32), strict=True))
+    return model, points, before, after
+
+
+@every_method
+def test_parameters_can_be_checked_against_the_signature(name):
+    *positional, first, second = [
+        parameter
+        for parameter in inspect.signature(find_method(name)).parameters.values()
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+    ]
+    assert not positional
+    assert (first.name, second.name) == ("image_shape", "classes")
+    for parameter in list(inspect.signature(find_method(name)).parameters.values())[2:]:
+        assert parameter.annotation is not inspect.Parameter.empty, parameter.name
+        assert parameter.default is not inspect.Parameter.empty, parameter.name
+
+
+@every_method
+@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 12, 12), (3, 32, 32), (1, 9, 14)])
+def test_any_small_image_is_classified(name, shape):
+    model = _build(name, shape).eval()
+    logits, meter = _classify(model, torch.randn(3, *shape), model.default_point)
+    assert logits.shape == (3, CLASSES)
+    assert logits.isfinite().all()
+    assert (meter.macs(model.component_macs()) > 0).all()
+
+
+@every_method
+def test_a_batch_of_one_and_one_channels_last_are_classified(name):
+    model = _build(name).eval()
+    images = torch.randn(4, *SHAPE)
+    whole, _ = _classify(model, images, model.default_point)
+    last, _ = _classify(
+        model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last), model.default_point
+    )
+    torch.testing.assert_close(last, whole, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(_classify(model, images[:1], model.default_point)[0], whole[:1], rtol=1e-3, atol=1e-4)
+
+
+@every_method
+def test_phases_are_in_order_and_begin_with_training(name):
+    starts = [phase.start for phase in _build(name).phases]
+    assert starts[0] == 0
+    assert starts == sorted(set(starts))
+    assert starts[-1] < 1
+
+
+@every_method
+def test_every_parameter_learns_in_some_phase(name):
+    model = copy.deepcopy(_trained(name)[0]).train()
+    images, labels = _toy(BATCH, seed=1)
+    reached = set()
+    for phase in model.phases:
+        for progress in (0.0, 0.95):
+            model.zero_grad()
+            state = TrainingState(progress, torch.Generator().manual_seed(0), phase.name)
+            loss, logs = model.training_loss(images, labels, Meter(model.components(), BATCH), state)
+            assert loss.shape == ()
+            assert loss.isfinite()
+            for log, value in logs.items():
+                assert value.shape == (), log
+                assert not value.requires_grad, log
+            loss.backward()
+            for parameter_name, parameter in model.named_parameters():
+                if parameter.grad is not None:
+                    assert parameter.grad.isfinite().all(), (phase, progress, parameter_name)
+                    if parameter.grad.any():
+                        reached.add(parameter_name)
+    assert {key for key, parameter in model.named_parameters() if parameter.requires_grad} == reached
+
+
+@every_method
+def test_what_is_logged_has_the_same_names_all_phase_long(name):
+    model = _build(name)
+    images, labels = _toy(8, seed=1)
+    for phase in model.phases:
+        names = [
+            set(
+                model.training_loss(
+                    images,
+                    labels,
+                    Meter(model.components(), 8),
+                    TrainingState(progress, torch.Generator().manual_seed(0), phase.name),
+                )[1]
+            )
+            for progress in (0.0, 0.9)
+        ]
+        assert names[0] == names[1]
+
+
+@every_method
+def test_a_few_steps_of_training_help(name):
+    _, _, before, after = _trained(name)
+    assert after < 0.7 * before
+
+
+@every_method
+def test_training_in_bfloat16_gives_finite_gradients(name):
+    model = _build(name).train()
+    images, labels = _toy(16, seed=1)
+    for phase in model.phases:
+        state = TrainingState(0.5, torch.Generator().manual_seed(0), phase.name)
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            loss, _ = model.training_loss(images, labels, Meter(model.components(), 16), state)
+        model.zero_grad()
+        loss.backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@every_method
+def test_operating_points_are_distinct_and_default_to_the_method_itself(name):
+    _, points, _, _ = _trained(name)
+    names = [point.name for point in points]
+    assert len(names) == len(set(names))
+    assert any(point.policy == "own" for point in points)
+
+
+@every_method
+def test_choosing_operating_points_changes_nothing(name):
+    model, points, _, _ = _trained(name)
+    images, labels = _toy(60, seed=3)
+    before = copy.deepcopy(model.state_dict())
+    with torch.inference_mode():
+        again = model.operating_points([(images[:32], labels[:32]), (images[32:], labels[32:])])
+    # By name, since the knob of a static network is NaN and NaN is no equal of itself.
+    assert [(point.name, point.setting) for point in again] == [(point.name, point.setting) for point in points]
+    assert not model.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@every_method
+def test_metered_macs_are_exactly_those_of_the_operators_that_run(name):
+    model, points, _, _ = _trained(name)
+    images, _ = _toy(4, seed=11)
+    for point in points:
+        for image in images.split(1):
+            meter = Meter(model.components(), 1)
+            with torch.no_grad():
+                counted = operator_macs(functools.partial(model.classify, image, point, meter))
+            assert meter.macs(model.component_macs()).item() == counted, point
+
+
+@every_method
+def test_a_sample_is_treated_alike_alone_in_a_batch_and_in_another_order(name):
+    model, points, _, _ = _trained(name)
+    images, _ = _toy(9, seed=12)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    for point in points:
+        logits, meter = _classify(model, images, point)
+        permuted, permuted_meter = _classify(model, images[order], point)
+        assert torch.equal(permuted_meter.executions, meter.executions[order]), point
+        torch.testing.assert_close(permuted, logits[order], rtol=1e-3, atol=1e-4)
+        alone = [_classify(model, image, point) for image in images.split(1)]
+        assert torch.equal(torch.cat([one.executions for _, one in alone]), meter.executions), point
+        torch.testing.assert_close(torch.cat([one for one, _ in alone]), logits, rtol=1e-3, atol=1e-4)
+        for note, values in meter.notes.items():
+            assert values.shape == (9,), note
+            assert not values.requires_grad
+
+
+def _rows_seen(meter: Meter) -> tuple[Counter[str], list[torch.utils.hooks.RemovableHandle]]:
+    """How many rows each component's module is given from now on."""
+    seen: Counter[str] = Counter()
+
+    def watch(name: str, module: torch.nn.Module) -> torch.utils.hooks.RemovableHandle:
+        return module.register_forward_pre_hook(lambda _, inputs: seen.update({name: len(inputs[0])}))
+
+    return seen, [watch(name, component.module) for name, component in meter.components.items()]
+
+
+def _executed(meter: Meter) -> dict[str, int]:
+    return dict(zip(meter.components, meter.executions.sum(dim=0).tolist(), strict=True))
+
+
+@every_method
+def test_what_the_modules_are_given_is_what_the_meter_counts(name):
+    model, points, _, _ = _trained(name)
+    images, _ = _toy(16, seed=13)
+    for point in points:
+        meter = Meter(model.components(), 16)
+        seen, handles = _rows_seen(meter)
+        with torch.inference_mode():
+            model.classify(images, point, meter)
+        for handle in handles:
+            handle.remove()
+        assert {key: seen[key] for key in meter.components} == _executed(meter), point
+
+
+@every_method
+def test_training_runs_its_components_through_the_meter_too(name):
+    model = _build(name).train()
+    model.component_macs()  # now, since counting the costs runs copies of the modules, with their hooks
+    images, labels = _toy(8, seed=13)
+    for phase in model.phases:
+        meter = Meter(model.components(), 8)
+        seen, handles = _rows_seen(meter)
+        model.training_loss(images, labels, meter, TrainingState(0.5, torch.Generator().manual_seed(0), phase.name))
+        for handle in handles:
+            handle.remove()
+        assert {key: seen[key] for key in meter.components} == _executed(meter), phase
+        assert meter.executions.any()
+
+
+@every_method
+def test_training_is_repeatable_from_its_random_stream(name):
+    losses = []
+    for _ in range(2):
+        model = _build(name).train()
+        images, labels = _toy(8, seed=2)
+        generator = torch.Generator().manual_seed(5)
+        for phase in model.phases:
+            meter = Meter(model.components(), 8)
+            losses.append(
+                model.training_loss(images, labels, meter, TrainingState(0.5, generator, phase.name))[0].item()
+            )
+    half = len(losses) // 2
+    assert losses[:half] == losses[half:]
+
+
+@every_method
+def test_a_model_is_its_saved_weights(name):
+    model, points, _, _ = _trained(name)
+    restored = _build(name, seed=1).eval()
+    restored.load_state_dict(load(save(model.state_dict())))
+    images, _ = _toy(6, seed=14)
+    for point in points[:: max(1, len(points) // 4)]:
+        logits, meter = _classify(model, images, point)
+        again, again_meter = _classify(restored, images, point)
+        assert torch.equal(logits, again)
+        assert torch.equal(meter.executions, again_meter.executions)
+
+
+def test_an_unknown_method_is_named_with_those_that_exist():
+    with pytest.raises(KeyError) as error:
+        find_method("resnext")
+    assert "no method 'resnext'" in str(error.value)
+    assert all(name in str(error.value) for name in METHODS)
+
+
+def test_parts_that_methods_share_are_no_methods():
+    assert {"resnet", "act", "branchynet", "dynalay"} <= set(METHODS)
+    assert not {"backbone", "classifier", "network", "agent"} & set(METHODS)

@@ -114,25 +114,32 @@ def stratified_bootstrap(
 ) -> Estimate:
     """A statistic of all datasets' seeds together, its error by a bootstrap of the seeds within each dataset.
 
-    Each replicate draws one seed fewer than there are, with replacement, in each stratum: a plain bootstrap of k values
-    understates a variance by (k - 1) / k, a third for three seeds, and drawing k - 1 makes up for that exactly (Rao and
-    Wu 1988, "Resampling inference with complex survey data").  Student's t with as many degrees of freedom as there are
-    seeds to spare does the rest that percentiles of few values cannot.
+    A bootstrap of k values understates a variance by (k - 1) / k, a third for three seeds, and percentiles of so few
+    values cannot reach beyond them.  So the bootstrap's error is widened by that factor, and the interval is Student's,
+    with Satterthwaite's degrees of freedom for the variance that each dataset contributes (an interquartile mean may
+    rest on half of them); for a mean this is the textbook interval.
 
     Args:
-        values: [strata, seeds] (datasets by seeds), at least two seeds.
+        values: [strata, seeds] (datasets by seeds).
         statistic: maps [..., count] to [...]: of the values of all strata, flattened.
         replicates: bootstrap replicates.
         seed: of the bootstrap's random stream.
     """
     values = np.asarray(values, float)
     strata, seeds = values.shape
-    if seeds < 2:
-        return Estimate(statistic(values.ravel()), np.nan, 1)
-    drawn = np.random.default_rng(seed).integers(seeds, size=(replicates, strata, seeds - 1))
-    sample = np.take_along_axis(np.broadcast_to(values, (replicates, strata, seeds)), drawn, axis=2)
-    error = np.std(statistic(sample.reshape(replicates, -1)), axis=0, ddof=1)
-    return Estimate(statistic(values.ravel()), error, np.full_like(error, strata * (seeds - 1)))
+    value = statistic(values.ravel())
+    if seeds == 1:
+        return Estimate(value, np.nan, 1)
+    drawn = np.random.default_rng(seed).integers(seeds, size=(replicates, strata, seeds))
+    sample = np.take_along_axis(values[None], drawn, axis=2)
+
+    def variance(sample: Floats) -> Floats:
+        return np.var(statistic(sample.reshape(replicates, -1)), axis=0, ddof=1) * seeds / (seeds - 1)
+
+    alone = np.array([variance(np.where(np.arange(strata)[:, None] == one, sample, values)) for one in range(strata)])
+    spread = (alone**2).sum(axis=0) / (seeds - 1)
+    freedom = np.divide(alone.sum(axis=0) ** 2, spread, out=np.ones_like(spread), where=spread > 0)
+    return Estimate(value, np.sqrt(variance(sample)), np.maximum(freedom, 1))
 
 
 def performance_profile(values: ArrayLike, thresholds: ArrayLike) -> Estimate:

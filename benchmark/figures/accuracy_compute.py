@@ -1,0 +1,83 @@
+"""Accuracy against compute.
+
+Test accuracy against the mean multiply-accumulates (MACs) spent on a sample, one panel a dataset. A line joins a
+method's operating points: positions are means over seeds, the band is the 95% interval of the mean accuracy, and
+small points are single seeds, shown where there are at most five. Grey: static networks of several sizes and,
+stepwise, the best accuracy that any of them reaches within that compute; an adaptive method is worth having where it
+runs above this frontier. The dotted line marks the compute of the reference network.
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from benchmark.configuration import Configuration
+from benchmark.figures._evidence import Evidence, mean_curves
+from benchmark.figures._style import STATIC, Style, counts, shares
+
+#: Up to this many seeds, each is shown.
+FEW = 5
+_METHOD = ["dataset", "method", "static", "reference"]
+
+
+def applies(configuration: Configuration) -> bool:
+    """Every experiment has accuracy and compute."""
+    return True
+
+
+def data(evidence: Evidence) -> pd.DataFrame:
+    """Every seed's operating points (`seed` given), and their means with intervals (`seed` missing)."""
+    curves = evidence.own_curves
+    if curves.empty:
+        return curves
+    seeds = curves[[*_METHOD, "seed", "knob", "macs", "accuracy"]].astype({"seed": "Int64"})
+    return evidence.in_order(pd.concat([seeds, mean_curves(curves, _METHOD, "macs", "accuracy")], ignore_index=True))
+
+
+def draw(data: pd.DataFrame, style: Style) -> Figure:
+    """One panel a dataset."""
+    figure, panels = style.panels(data["dataset"].unique())
+    for dataset, panel in panels.items():
+        _draw_panel(panel, data[data["dataset"] == dataset], style)
+    figure.supxlabel("MACs per sample")
+    figure.supylabel("test accuracy (%)")
+    static = data.loc[data["static"], "method"].unique()
+    handles = [style.handle(method) for method in data["method"].unique()]
+    if len(static):
+        handles.append(Line2D([], [], color=STATIC, linewidth=0.9, label="static frontier"))
+    style.legend(figure, handles)
+    return figure
+
+
+def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
+    means = data[data["seed"].isna()]
+    for method, mean in means.groupby("method", sort=False):
+        look, mean = style.look(method), mean.sort_values("macs")
+        panel.plot(mean["macs"], mean["accuracy"], label=method, zorder=4, **look)
+        if mean["static"].all():
+            panel.vlines(mean["macs"], mean["low"], mean["high"], color=STATIC, linewidth=0.7, zorder=3)
+            continue
+        panel.fill_between(mean["macs"], mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0)
+        seeds = data[(data["method"] == method) & data["seed"].notna()]
+        if seeds["seed"].nunique() <= FEW:
+            panel.scatter(seeds["macs"], seeds["accuracy"], s=3, color=look["color"], alpha=0.5, linewidths=0)
+    best = frontier(means[means["static"]])
+    if len(best):
+        # The last step goes on: with more compute, the best static network is still to be had.
+        macs = [*best["macs"], max(means["macs"].max(), best["macs"].max())]
+        accuracy = [*best["accuracy"], best["accuracy"].max()]
+        panel.step(macs, accuracy, where="post", color=STATIC, linewidth=0.9, label="static frontier", zorder=2)
+    for reference in means.loc[means["reference"], "macs"]:
+        panel.axvline(reference, color=STATIC, linestyle=":", linewidth=0.8, zorder=1, label="reference")
+    if means["macs"].max() > 30 * means["macs"].min():
+        panel.set_xscale("log")
+    counts(panel.xaxis)
+    shares(panel.yaxis)
+
+
+def frontier(means: pd.DataFrame) -> pd.DataFrame:
+    """The best `accuracy` reached within each `macs` by any of some networks: ascending in both columns."""
+    ranked = means.sort_values(["macs", "accuracy"], ascending=[True, False])[["macs", "accuracy"]]
+    return ranked[ranked["accuracy"] > ranked["accuracy"].cummax().shift(fill_value=-np.inf)].reset_index(drop=True)

@@ -1,0 +1,51 @@
+"""Accuracy against latency.
+
+Test accuracy against the measured wall-clock time per sample, one panel for each dataset and batch size. A line joins
+a method's operating points, positions are means over seeds, the band is the 95% interval of the mean accuracy; grey
+points are static networks. Finished samples leave the batch, so a batch's time falls with its compute only as far as
+the device is kept busy: compare with accuracy against compute.
+"""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from benchmark.configuration import Configuration
+from benchmark.figures._evidence import Evidence, mean_curves
+from benchmark.figures._style import Style, shares
+
+_METHOD = ["dataset", "batch_size", "device", "method", "static"]
+
+
+def applies(configuration: Configuration) -> bool:
+    """Every method can be timed."""
+    return True
+
+
+def data(evidence: Evidence) -> pd.DataFrame:
+    """Mean time per sample and accuracy at each operating point that was timed."""
+    latency = evidence.run_files("latency.csv")
+    if latency.empty or evidence.own_curves.empty:
+        return pd.DataFrame()
+    keys = ["dataset", "method", "seed", "operating_point"]
+    timed = latency.merge(evidence.own_curves[[*keys, "static", "accuracy"]], on=keys)
+    means = mean_curves(timed, _METHOD, "milliseconds_per_sample", "accuracy")
+    return evidence.in_order(means)
+
+
+def draw(data: pd.DataFrame, style: Style) -> Figure:
+    """One panel for each dataset and batch size."""
+    data = data.assign(panel=data["dataset"] + ", batch " + data["batch_size"].astype(str))
+    figure, panels = style.panels(data["panel"].unique())
+    for name, panel in panels.items():
+        for method, mean in data[data["panel"] == name].groupby("method", sort=False):
+            look, mean = style.look(method), mean.sort_values("milliseconds_per_sample")
+            panel.plot(mean["milliseconds_per_sample"], mean["accuracy"], label=method, **look)
+            panel.fill_between(
+                mean["milliseconds_per_sample"], mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0
+            )
+        panel.set_xscale("log")
+        shares(panel.yaxis)
+    figure.supxlabel(f"milliseconds per sample ({', '.join(data['device'].unique())})")
+    figure.supylabel("test accuracy (%)")
+    style.legend(figure, [style.handle(method) for method in data["method"].unique()])
+    return figure

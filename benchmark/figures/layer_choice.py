@@ -1,0 +1,60 @@
+"""Layer choice.
+
+What the agent chooses in each round, as shares of all test samples, at the operating point in the middle of the
+method's curve; means over seeds. Samples that answered in an earlier round are the white rest of a bar.
+"""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from benchmark.configuration import Configuration
+from benchmark.figures._evidence import RUN, Evidence, agent_method, middle_points
+from benchmark.figures._style import Style, action_look, action_name, shares
+
+
+def applies(configuration: Configuration) -> bool:
+    """Where a DynaLay is trained."""
+    return agent_method(configuration) is not None
+
+
+def data(evidence: Evidence) -> pd.DataFrame:
+    """The share of the test samples for which each action was chosen in each round: mean over seeds."""
+    actions = evidence.of_agent(evidence.summary("actions"))
+    if actions.empty:
+        return actions
+    actions = actions[actions["policy"] == "own"].merge(
+        middle_points(evidence.own_curves), on=[*RUN, "operating_point"]
+    )
+    samples = evidence.own_curves[[*RUN, "operating_point", "samples"]].rename(columns={"samples": "of"})
+    actions = actions.merge(samples, on=[*RUN, "operating_point"])
+    return mean_shares(actions, ["dataset", "method", "round"], actions["samples"] / actions["of"])
+
+
+def mean_shares(table: pd.DataFrame, by: list[str], share: pd.Series) -> pd.DataFrame:
+    """Mean over seeds of each action's share; a seed in which an action never occurs counts as 0."""
+    seeds = table.groupby(by[:2], sort=False)["seed"].nunique().rename("seeds")
+    total = table.assign(share=share).groupby([*by, "action"], sort=False)["share"].sum()
+    means = total.reset_index().merge(seeds.reset_index(), on=by[:2])
+    return means.assign(share=means["share"] / means["seeds"])
+
+
+def draw(data: pd.DataFrame, style: Style) -> Figure:
+    """One panel a dataset, one bar a round."""
+    figure, panels = style.panels(data["dataset"].unique(), sharey=True)
+    actions = sorted(data["action"].unique())
+    for dataset, panel in panels.items():
+        shown = data[data["dataset"] == dataset]
+        stacked = shown.pivot_table(index="round", columns="action", values="share", fill_value=0.0)
+        base = 0.0 * stacked.sum(axis=1)
+        for action in stacked.columns:
+            panel.bar(stacked.index, stacked[action], bottom=base, label=action_name(action), **action_look(action))
+            base = base + stacked[action]
+        panel.set_xticks(stacked.index)
+        panel.set_ylim(0, 1)
+        panel.grid(visible=False, axis="x")
+        shares(panel.yaxis)
+    figure.supxlabel(f"round ({data['method'].iloc[0]})")
+    figure.supylabel("share of samples (%)")
+    style.legend(figure, [Patch(label=action_name(action), **action_look(action)) for action in actions])
+    return figure

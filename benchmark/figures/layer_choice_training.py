@@ -1,0 +1,45 @@
+"""Layer choice over training.
+
+How the agent's sampled choices divide into layers and the direct answer, epoch by epoch, on the training split; means
+over seeds. Epochs before the agent learns are left out. One colour that swallows all others is a collapsed policy.
+"""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from benchmark.configuration import Configuration
+from benchmark.figures._evidence import Evidence, agent_method
+from benchmark.figures._style import Style, action_look, action_name, draw_stack, shares
+
+
+def applies(configuration: Configuration) -> bool:
+    """Where a DynaLay is trained."""
+    return agent_method(configuration) is not None
+
+
+def data(evidence: Evidence) -> pd.DataFrame:
+    """The share of each action in each epoch, mean over seeds."""
+    history = evidence.of_agent(evidence.summary("history"))
+    columns = [column for column in history if column.startswith("choice")]
+    if not columns:
+        return pd.DataFrame()
+    long = history.melt(["dataset", "method", "seed", "epoch"], columns, var_name="action", value_name="share")
+    long["action"] = long["action"].str.removeprefix("choice").astype(int)
+    means = long.dropna().groupby(["dataset", "method", "epoch", "action"], sort=False, as_index=False)["share"].mean()
+    return evidence.in_order(means)
+
+
+def draw(data: pd.DataFrame, style: Style) -> Figure:
+    """One panel a dataset."""
+    figure, panels = style.panels(data["dataset"].unique(), sharey=True)
+    for dataset, panel in panels.items():
+        of_dataset = data[data["dataset"] == dataset]
+        draw_stack(panel, of_dataset.pivot_table(index="epoch", columns="action", values="share", fill_value=0.0))
+        panel.set_ylim(0, 1)
+        shares(panel.yaxis)
+    figure.supxlabel(f"epoch ({data['method'].iloc[0]})")
+    figure.supylabel("share of choices (%)")
+    actions = sorted(data["action"].unique())
+    style.legend(figure, [Patch(label=action_name(action), **action_look(action)) for action in actions])
+    return figure

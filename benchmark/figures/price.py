@@ -1,0 +1,65 @@
+"""Accuracy and choices against the price of compute.
+
+One trained agent, told different prices of compute at inference: test accuracy (%) and MACs per sample (means over
+seeds, with the 95% interval of the mean), and how all its choices of all rounds divide into layers and the direct
+answer. An agent that heeds the price spends less as it rises.
+"""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from benchmark.configuration import Configuration
+from benchmark.figures._evidence import RUN, Evidence, agent_method, mean_over_seeds
+from benchmark.figures._style import Style, action_look, action_name, counts, draw_stack, shares
+from benchmark.figures.layer_choice import mean_shares
+
+
+def applies(configuration: Configuration) -> bool:
+    """Where a DynaLay is trained."""
+    return agent_method(configuration) is not None
+
+
+def data(evidence: Evidence) -> pd.DataFrame:
+    """By price (`knob`): accuracy and macs with their `low` and `high`, and `choice`, the share of an `action`."""
+    actions = evidence.of_agent(evidence.summary("actions"))
+    if actions.empty:
+        return actions
+    curves = evidence.of_agent(evidence.own_curves)
+    actions = actions[actions["policy"] == "own"]
+    by = ["dataset", "method", "knob"]
+    choices = actions.groupby([*RUN, "knob", "action"], sort=False, as_index=False)["samples"].sum()
+    total = choices.groupby([*RUN, "knob"])["samples"].transform("sum")
+    shares = mean_shares(choices, by, choices["samples"] / total).rename(columns={"share": "value"})
+    parts = [
+        mean_over_seeds(curves, by, "accuracy").rename(columns={"accuracy": "value"}).assign(quantity="accuracy"),
+        mean_over_seeds(curves, by, "macs").rename(columns={"macs": "value"}).assign(quantity="MACs"),
+        shares.assign(quantity="choices"),
+    ]
+    columns = [*by, "quantity", "action", "value", "low", "high", "seeds"]
+    return evidence.in_order(pd.concat(parts, ignore_index=True))[columns].astype({"action": "Int64"})
+
+
+def draw(data: pd.DataFrame, style: Style) -> Figure:
+    """Accuracy, compute and choices abreast, one row a dataset."""
+    panels_of = [(dataset, quantity) for dataset in data["dataset"].unique() for quantity in data["quantity"].unique()]
+    figure, panels = style.panels(panels_of)
+    look = style.look(data["method"].iloc[0])
+    for (dataset, quantity), panel in panels.items():
+        shown = data[(data["dataset"] == dataset) & (data["quantity"] == quantity)].sort_values("knob")
+        if quantity == "choices":
+            stacked = shown.pivot_table(index="knob", columns="action", values="value", fill_value=0.0)
+            draw_stack(panel, stacked)
+            panel.set_ylim(0, 1)
+        else:
+            panel.plot(shown["knob"], shown["value"], label=quantity, **look)
+            panel.fill_between(shown["knob"], shown["low"], shown["high"], color=look["color"], alpha=0.15, linewidth=0)
+        # Prices span decades, and the lowest may be zero.
+        positive = shown.loc[shown["knob"] > 0, "knob"]
+        if len(positive) and positive.max() > 30 * positive.min():
+            panel.set_xscale("symlog", linthresh=positive.min())
+        (counts if quantity == "MACs" else shares)(panel.yaxis)
+    figure.supxlabel(f"price of compute ({data['method'].iloc[0]})")
+    actions = sorted(data["action"].dropna().unique())
+    style.legend(figure, [Patch(label=action_name(action), **action_look(action)) for action in actions])
+    return figure

@@ -1,0 +1,65 @@
+"""Residual against iteration.
+
+The relative residual of each FPI layer at its last evaluation, |f(z, u) - z| / |f(z, u)|, against how often its
+cell had run by then, when the control that always iterates is given more and more rounds. Points are means over
+test samples and seeds, with the 95% interval of the mean. A line that falls to the tolerance is a cell that
+contracts; one that stalls is not.
+"""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from benchmark.configuration import Configuration
+from benchmark.figures._evidence import RUN, Evidence, agent_method, mean_over_seeds
+from benchmark.figures._style import Style, cycled
+
+
+def applies(configuration: Configuration) -> bool:
+    """Where a DynaLay is trained."""
+    return agent_method(configuration) is not None
+
+
+def data(evidence: Evidence) -> pd.DataFrame:
+    """Mean residual and mean number of evaluations of each layer, when the control iterates more and more rounds."""
+    notes, executions = evidence.of_agent(evidence.summary("notes")), evidence.of_agent(evidence.summary("executions"))
+    if notes.empty or executions.empty:
+        return pd.DataFrame()
+    residuals = notes[notes["policy"].isin(["never", "always"]) & notes["note"].str.fullmatch(r"residual\d+")]
+    residuals = residuals.assign(layer=residuals["note"].str.removeprefix("residual").astype(int))
+    cells = executions[executions["component"].str.fullmatch(r"layer\d+\.cell")]
+    cells = cells.assign(layer=cells["component"].str.extract(r"(\d+)", expand=False).astype(int))
+    keys = [*RUN, "operating_point", "layer"]
+    both = residuals.merge(cells[[*keys, "executions"]], on=keys)
+    if both.empty:
+        return both
+    by = ["dataset", "method", "layer", "knob"]
+    evaluations = both.groupby(by, sort=False, as_index=False)["executions"].mean()
+    means = mean_over_seeds(both, by, "mean").rename(columns={"mean": "residual"}).merge(evaluations, on=by)
+    return evidence.in_order(means.rename(columns={"knob": "rounds", "executions": "evaluations"}))
+
+
+def draw(data: pd.DataFrame, style: Style) -> Figure:
+    """One panel a dataset, one line a layer."""
+    figure, panels = style.panels(data["dataset"].unique())
+    layers = sorted(data["layer"].unique())
+    looks = {layer: cycled(n) for n, layer in enumerate(layers)}
+    for dataset, panel in panels.items():
+        for layer, line in data[data["dataset"] == dataset].groupby("layer"):
+            line = line.sort_values("evaluations")
+            panel.plot(line["evaluations"], line["residual"], label=f"layer {layer}", **looks[layer])
+            panel.fill_between(
+                line["evaluations"],
+                line["low"].clip(lower=1e-8),
+                line["high"],
+                color=looks[layer]["color"],
+                alpha=0.15,
+                linewidth=0,
+            )
+        panel.set_yscale("log")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    figure.supxlabel(f"evaluations of the cell ({data['method'].iloc[0]})")
+    figure.supylabel("relative residual")
+    style.legend(figure, [Line2D([], [], label=f"layer {layer}", **look) for layer, look in looks.items()])
+    return figure

@@ -72,7 +72,7 @@ class ACT(AdaptiveClassifier):
         classes: the number of classes.
         depth: of the backbone, 6n + 2 with n >= 2: a stage of one unit has nothing to decide.
         channels: of the backbone's three stages.
-        tau: the price of ponder cost in the loss.
+        tau: the price of ponder cost in the loss; the budget that training aims at.  The default is ours.
         epsilon: how far below 1 the halting scores' sum may stay; the papers' by default.
         halting_bias: the b_n that training starts from; Figurnov's by default, at which nearly all units are evaluated.
         points: into how many steps of compute, nearly even, the sweep of the threshold divides the range.
@@ -85,7 +85,7 @@ class ACT(AdaptiveClassifier):
         *,
         depth: int = 20,
         channels: tuple[int, int, int] = (16, 32, 64),
-        tau: float = 0.01,
+        tau: float = 0.03,
         epsilon: float = 0.01,
         halting_bias: float = -3.0,
         points: int = 12,

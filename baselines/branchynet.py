@@ -124,7 +124,7 @@ class BranchyNet(AdaptiveClassifier):
 
     @torch.no_grad()
     def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
-        """The Pareto-optimal thresholds at evenly spaced budgets, and both ends: always the first exit, never one."""
+        """The best thresholds at evenly spaced budgets, and both ends: always the first exit, never an early one."""
         entropies, correct = [], []
         components = self.components()
         for images, labels in validation:
@@ -164,10 +164,11 @@ def search_thresholds(
     budgets: int,
     settings: int = 4096,
 ) -> dict[float, tuple[float, ...]]:
-    """Thresholds that reach the best accuracy within each of several budgets of compute.
+    """Thresholds that reach the best accuracy at each of several budgets of compute.
 
     All combinations of a grid are tried: for every exit, never (0), always (inf) and evenly spaced quantiles of its
-    entropies, as many as keep the number of combinations near `settings`.
+    entropies, as many as keep the number of combinations near `settings`.  Of the combinations that cost between one
+    budget and the next, the most accurate is taken, unless a cheaper one was more accurate still.
 
     Args:
         entropies: float [samples, exits], of the early exits.
@@ -179,7 +180,7 @@ def search_thresholds(
 
     Returns:
         By the share of the full network's MACs that they spend (4 decimals, ascending): thresholds, one for each exit.
-        Both ends are always among them.
+        Always leaving at the first exit and never leaving early are always among them.
     """
     exits = entropies.shape[1]
     full = sum(segment_macs)
@@ -198,11 +199,15 @@ def search_thresholds(
 
     tried = {thresholds: evaluate(thresholds) for thresholds in itertools.product(*candidates)}
     first, never = (math.inf,) * exits, (0.0,) * exits
-    chosen = {first}
-    for budget in torch.linspace(tried[first][0], 1.0, budgets, dtype=torch.float64).tolist():
-        affordable = [thresholds for thresholds, (share, _) in tried.items() if share <= budget]
-        # Of two that are equally accurate, the cheaper one.
-        chosen.add(max(affordable, key=lambda thresholds: (tried[thresholds][1], -tried[thresholds][0])))
-    return {round(tried[thresholds][0], 4): thresholds for thresholds in sorted(chosen, key=tried.__getitem__)} | {
-        1.0: never
-    }
+    chosen, best = [first], tried[first][1]
+    edges = torch.linspace(tried[first][0], 1.0, budgets, dtype=torch.float64).tolist()
+    for low, high in itertools.pairwise(edges):
+        band = [thresholds for thresholds, (share, _) in tried.items() if low < share <= high]
+        if not band:
+            continue
+        # Of settings that are equally accurate, the cheapest.
+        pick = max(band, key=lambda thresholds: (tried[thresholds][1], -tried[thresholds][0]))
+        if tried[pick][1] >= best:
+            chosen.append(pick)
+            best = tried[pick][1]
+    return {round(tried[thresholds][0], 4): thresholds for thresholds in chosen} | {1.0: never}

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -81,17 +83,19 @@ def _reference(model: ACT, image: Tensor, threshold: float) -> tuple[Tensor, lis
     units, ponder_cost = [], 0.0
     for stage, gates in zip(model.stages, model.halting, strict=True):
         total, output = 0.0, torch.zeros(())
-        for n, unit in enumerate(stage):
+        count = 0
+        for unit, gate in itertools.zip_longest(stage.children(), gates.children()):
+            count += 1
             features = unit(features)
-            last = n == len(stage) - 1
-            score = 1.0 if last else torch.sigmoid(gates[n](features)).item()
+            last = gate is None
+            score = 1.0 if last else torch.sigmoid(gate(features)).item()
             if last or total + score >= threshold:
                 output = output + (1 - total) * features
                 break
             output = output + score * features
             total += score
-        units.append(n + 1)
-        ponder_cost += n + 1 + 1 - total
+        units.append(count)
+        ponder_cost += count + 1 - total
         features = output
     return model.head(features)[0], units, ponder_cost
 
@@ -152,7 +156,8 @@ def test_ponder_cost_alone_teaches_the_gates_to_halt_earlier():
 @torch.no_grad()
 def test_a_fresh_network_evaluates_nearly_all_units():
     model = _model(halting_bias=-3.0)
-    assert all(gate[-1].bias.item() == -3.0 for gates in model.halting for gate in gates)
+    biases = [value for name, value in model.halting.named_parameters() if name.endswith("bias")]
+    assert [bias.item() for bias in biases] == [-3.0] * 9
     meter = _meter(model, 8)
     model.classify(_images(8), model.default_point, meter)
     assert meter.executions.float().mean() > 0.9

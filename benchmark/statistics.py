@@ -44,6 +44,10 @@ class Estimate:
             p = stats.t.sf(distance / self.error, self.freedom)
         return np.where(np.asarray(self.error) == 0, np.where(distance > 0, 0.0, 1.0), p)[()]
 
+    def two_sided_p_value(self, value: float = 0.0) -> Floats:
+        """How surprising the estimate were if the truth lay at `value`."""
+        return np.minimum(2 * np.minimum(self.p_value(value, "greater"), self.p_value(value, "less")), 1)
+
 
 def mean(values: ArrayLike) -> Estimate:
     """The mean over seeds with Student's t: exact for normal seeds, however few.

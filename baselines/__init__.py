@@ -1,7 +1,7 @@
 """The methods of the suite: DynaLay's peers here, DynaLay itself in its own package.
 
-A method is one file that defines a class with ``__init__(self, image_shape, classes, *, parameters...)``; the file's name is
-its name in configurations.  A new method is one new file in this package; nothing else needs editing.
+A method is one file that defines a class with ``__init__(self, image_shape, classes, *, parameters...)``; the file's
+name is its name in configurations.  A new method is one new file in this package; nothing else needs editing.
 """
 
 import ast
@@ -19,13 +19,15 @@ _PACKAGES = ("dynalay", __name__)
 def constructor(source: Path) -> tuple[str, ast.FunctionDef] | None:
     """The name and the constructor of the class that makes a file a method; None if it is a shared part."""
     for node in ast.parse(source.read_text()).body:
-        if isinstance(node, ast.ClassDef):
-            for item in node.body:
-                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-                    if [argument.arg for argument in item.args.args] == ["self", "image_shape", "classes"] and (
-                        item.args.kwonlyargs
-                    ):
-                        return node.name, item
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for item in node.body:
+            if (
+                isinstance(item, ast.FunctionDef)
+                and item.name == "__init__"
+                and [argument.arg for argument in item.args.args] == ["self", "image_shape", "classes"]
+            ):
+                return node.name, item
     return None
 
 

@@ -1,7 +1,7 @@
 """The command line: one verb a step of the pipeline.
 
-A verb is a module of this package that defines `add_arguments(parser)` and `main(arguments)`; its docstring is its help.
-Only the verb that is called is imported, so that cheap verbs stay cheap.
+A verb is a module of this package that defines `add_arguments(parser)` and `main(arguments)`; its docstring is its
+help.  Only the verb that is called is imported, so that cheap verbs stay cheap.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     known = verbs()
     parser = argparse.ArgumentParser(
         "python -m benchmark", description="DynaLay-Bench, step by step.", allow_abbrev=False,
-        epilog="Example: python -m benchmark train --config config/quick.yaml --dataset digits --method dynalay --seed 0",
+        epilog="Example: python -m benchmark train --help",
     )  # fmt: skip
     commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, text in known.items():

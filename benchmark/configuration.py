@@ -1,7 +1,7 @@
 """An experiment's configuration: read, checked, and resolved into runs, without loading torch.
 
-Every key is checked before anything runs.  Parameters of methods and datasets are checked against the signatures in their
-sources (`benchmark.signatures`), so a new method brings its own schema along.
+Every key is checked before anything runs.  Parameters of methods and datasets are checked against the signatures in
+their sources (`benchmark.signatures`), so a new method brings its own schema along.
 """
 
 import ast
@@ -142,15 +142,23 @@ class Configuration:
         """Method labels."""
         return tuple(self.method_kinds)
 
+    def dataset(self, label: str) -> tuple[str, Mapping[str, Any]]:
+        """A dataset's kind and resolved parameters.
+
+        Raises:
+            UserError: the experiment has no such dataset.
+        """
+        self._known("dataset", label, self.datasets)
+        return self.dataset_kinds[label], self.dataset_parameters[label]
+
     def run(self, dataset: str, method: str, seed: int) -> Run:
         """One run of the grid.
 
         Raises:
             UserError: the experiment has no such dataset, method or seed.
         """
-        for what, name, known in (("dataset", dataset, self.datasets), ("method", method, self.methods)):
-            if name not in known:
-                raise UserError(f"experiment {self.experiment!r} has no {what} {name!r}.{_suggest(name, known)}")
+        self._known("dataset", dataset, self.datasets)
+        self._known("method", method, self.methods)
         if seed not in self.seeds:
             raise UserError(f"experiment {self.experiment!r} has no seed {seed}; its seeds are {self.seeds}.")
         return replace(self._runs[dataset, method], seed=seed)
@@ -158,6 +166,25 @@ class Configuration:
     def runs(self) -> list[Run]:
         """The whole grid, seeds innermost."""
         return [replace(run, seed=seed) for run in self._runs.values() for seed in self.seeds]
+
+    def _known(self, what: str, label: str, known: tuple[str, ...]) -> None:
+        if label not in known:
+            raise UserError(f"experiment {self.experiment!r} has no {what} {label!r}.{_suggest(label, known)}")
+
+
+def dataset_defaults(kind: str) -> Mapping[str, Any]:
+    """The parameters of a kind of dataset that no configuration says anything of.
+
+    Raises:
+        UserError: there is no such kind, or it has a parameter without default.
+    """
+    signatures = _dataset_signatures()
+    if kind not in signatures:
+        raise UserError(f"there is no dataset kind {kind!r}.{_suggest(kind, tuple(signatures))}")
+    try:
+        return signatures[kind]().model_dump()
+    except ValidationError as error:
+        raise UserError(f"{kind} needs parameters from a configuration (--config):\n{_explain(error, signatures[kind])}") from None
 
 
 def load(path: Path | str) -> Configuration:
@@ -247,7 +274,9 @@ class _Resolver:
                 self.mistakes.append(f"datasets.{dataset}.methods.{label}: no such method.{hint}")
         override = data.methods.get(method, _MethodEntry())
         if override.kind is not None:
-            self.mistakes.append(f"datasets.{dataset}.methods.{method}.kind: belongs to methods.{method}; remove it here.")
+            self.mistakes.append(
+                f"datasets.{dataset}.methods.{method}.kind: belongs to methods.{method}; remove it here."
+            )
         dataset_parameters = self._parameters(
             f"datasets.{dataset}", data.kind or dataset, self.dataset_signatures, data.parameters
         )
@@ -340,7 +369,7 @@ def _suggest(name: Any, known: tuple[str, ...]) -> str:
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Pydantic's findings, one line each: the key, what is wrong, what was given, and for unknown keys what was meant."""
+    """Pydantic's findings, one line each: the key, what is wrong, and what was given or probably meant."""
     lines = []
     for detail in error.errors():
         key = ".".join(str(part) for part in detail["loc"])

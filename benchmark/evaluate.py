@@ -90,7 +90,12 @@ def evaluate(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) 
 
 
 def _recorded(
-    model: AdaptiveClassifier, dataset: Dataset, split: Split, split_name: str, point: OperatingPoint, device: torch.device
+    model: AdaptiveClassifier,
+    dataset: Dataset,
+    split: Split,
+    split_name: str,
+    point: OperatingPoint,
+    device: torch.device,
 ) -> pd.DataFrame:
     components = model.components()
     component_macs = model.component_macs().to(device)
@@ -99,12 +104,16 @@ def _recorded(
         meter = Meter(components, len(labels), device)
         probabilities = model.classify(images, point, meter).float().softmax(dim=1)
         confidence, prediction = probabilities.max(dim=1)
-        columns = {"label": labels, "prediction": prediction, "confidence": confidence, "macs": meter.macs(component_macs)}
+        columns = {
+            "label": labels,
+            "prediction": prediction,
+            "confidence": confidence,
+            "macs": meter.macs(component_macs),
+        }
         columns |= {f"executions.{name}": meter.executions[:, column] for column, name in enumerate(components)}
         columns |= {f"note.{name}": values for name, values in meter.notes.items()}
         parts.append({name: values.cpu().numpy() for name, values in columns.items()})
     samples = len(split.labels)
-    # A batch in which no sample was noted lacks the column; absent is NaN for floats and -1 for integers, as in the meter.
     frame = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     frame.insert(0, "split", split_name)
     frame.insert(1, "sample", np.arange(samples))

@@ -1,8 +1,8 @@
 """Parameters of a method or a dataset, read from its source.
 
-Checking a configuration must be quick and must not load torch, so nothing is imported: keyword-only arguments, with their
-annotations and defaults, are read from the syntax tree.  Hence two rules for authors: annotations from the built-in types
-and `Literal`, defaults written as literals.
+Checking a configuration must be quick and must not load torch, so nothing is imported: keyword-only arguments, with
+their annotations and defaults, are read from the syntax tree.  Hence two rules for authors: annotations from the
+built-in types and `Literal`, defaults written as literals.
 """
 
 import ast
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 
 def parameters_model(name: str, function: ast.FunctionDef) -> type[BaseModel]:
-    """A pydantic model of the keyword-only parameters of `function`; unknown keys are errors, types are not converted."""
+    """A pydantic model of the keyword-only parameters of `function`: unknown keys are errors, types not converted."""
     fields: dict[str, Any] = {}
     for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
         try:

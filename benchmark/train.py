@@ -2,10 +2,10 @@
 
 Examples:
   python -m benchmark train --config config/quick.yaml --dataset digits --method dynalay --seed 0
-  python -m benchmark train --config config/quick.yaml --dataset maze --method act --seed 2 --results /scratch/results --device cuda
+  python -m benchmark train --config config/dials.yaml --dataset maze --method act --seed 2 --device cuda
 
-Stopped by SIGTERM or SIGUSR1 it writes a checkpoint and exits with status 75; killed outright it has lost at most an epoch.
-Either way the same command goes on.  A run that is already trained is left as it is.
+Stopped by SIGTERM or SIGUSR1 it writes a checkpoint and exits with status 75; killed outright it has lost at most an
+epoch.  Either way the same command goes on.  A run that is already trained is left as it is.
 """
 
 import argparse
@@ -49,7 +49,9 @@ def main(arguments: argparse.Namespace) -> None:
             data=dataset.fingerprint, **provenance.environment(device),
         )  # fmt: skip
         try:
-            model, progress = train(run, dataset, folder, device, stop, report=lambda line: print(f"{run}: {line}", flush=True))
+            model, progress = train(
+                run, dataset, folder, device, stop, report=lambda line: print(f"{run}: {line}", flush=True)
+            )
         except Preempted:
             provenance.update(folder, run, status="preempted")
             raise
@@ -70,7 +72,9 @@ def main(arguments: argparse.Namespace) -> None:
         folder, run, status="trained", training_seconds=round(progress.seconds, 1), training_macs=progress.macs,
         preemptions=progress.preemptions, parameters=sum(parameter.numel() for parameter in model.parameters()),
     )  # fmt: skip
-    (folder / "checkpoint.pt").unlink(missing_ok=True)  # the model is what remains; a checkpoint takes three times its space
+    (folder / "checkpoint.pt").unlink(
+        missing_ok=True
+    )  # the model is what remains; a checkpoint takes three times its space
 
 
 def write_history(path: Path, progress: Progress) -> None:

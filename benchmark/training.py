@@ -1,13 +1,13 @@
 """One training loop for every method.
 
-Reads top to bottom: batches from uint8 data that lies on the device, one loss, one optimiser step, everything that is
-logged summed on the device and fetched once an epoch.  A run that is stopped, or killed, goes on from its checkpoint and
+Reads top to bottom: batches from uint8 data on the device, one loss, one optimiser step; what is logged is summed on
+the device and fetched once an epoch.  A run that is stopped, or killed, goes on from its checkpoint and
 ends with the same bytes (on the same machine) as one that was never disturbed.
 """
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +72,9 @@ def build_model(run: Run, dataset: Dataset, device: torch.device) -> AdaptiveCla
     return model.to(device, memory_format=torch.channels_last)
 
 
-def batches(split: Split, dataset: Dataset, device: torch.device, size: int = EVALUATION_BATCH) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    split: Split, dataset: Dataset, device: torch.device, size: int = EVALUATION_BATCH
+) -> Iterator[tuple[Tensor, Tensor]]:
     """The split in order, as normalised float images and labels on `device`."""
     for start in range(0, len(split.labels), size):
         images = split.images[start : start + size].to(device)
@@ -89,7 +91,7 @@ def train(
     folder: Path,
     device: torch.device,
     stop: StopRequest,
-    report: Any = print,
+    report: Callable[[str], None] = print,
 ) -> tuple[AdaptiveClassifier, Progress]:
     """Train a run to its end, from its checkpoint in `folder` where there is one.
 

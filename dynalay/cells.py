@@ -5,7 +5,7 @@ from torch.nn import functional
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Groups of eight channels.  No BatchNorm in a cell: its running statistics differ from iteration to iteration."""
+    """Groups of eight channels.  BatchNorm would not do: its statistics differ from iteration to iteration."""
     return nn.GroupNorm(max(1, channels // 8), channels)
 
 

@@ -93,7 +93,9 @@ class DynaLay(AdaptiveClassifier):
         if not len(channels) == len(strides) == len(fpi):
             raise ValueError(f"channels={channels}, strides={strides} and fpi={fpi} must have one entry per layer")
         if not 0 <= warmup_share < 1 or not 0 <= joint_share < 1 - warmup_share:
-            raise ValueError(f"warmup_share={warmup_share} and joint_share={joint_share} must leave the agent some steps")
+            raise ValueError(
+                f"warmup_share={warmup_share} and joint_share={joint_share} must leave the agent some steps"
+            )
         self.rounds = rounds
         self.redundancy_penalty = redundancy_penalty
         self.entropy_bonus = entropy_bonus
@@ -128,7 +130,9 @@ class DynaLay(AdaptiveClassifier):
             for width in channels
         ]
         pooling = nn.AdaptiveAvgPool2d(1) if pool == "average" else nn.AdaptiveMaxPool2d(1)
-        head = nn.Sequential(group_norm(channels[-1]), nn.ReLU(), pooling, nn.Flatten(), nn.Linear(channels[-1], classes))
+        head = nn.Sequential(
+            group_norm(channels[-1]), nn.ReLU(), pooling, nn.Flatten(), nn.Linear(channels[-1], classes)
+        )
         self.network = FPINetwork(stem, transitions, layers, head, image_shape, fpi)
         self.agent = Agent(channels, scalar_features(len(layers)), hidden, sees_activations)
         self.register_buffer("allowed", torch.tensor([True, *fpi]), persistent=False)
@@ -136,9 +140,7 @@ class DynaLay(AdaptiveClassifier):
 
     def components(self) -> dict[str, Component]:
         shapes = self.network.state_shapes if self.agent.sees_activations else ()
-        agent = Component(
-            self.agent, ((scalar_features(len(self.network.layers)),), (self.agent.hidden,), *shapes)
-        )
+        agent = Component(self.agent, ((scalar_features(len(self.network.layers)),), (self.agent.hidden,), *shapes))
         return self.network.components() | {"agent": agent}
 
     # Inference
@@ -300,7 +302,7 @@ class DynaLay(AdaptiveClassifier):
         return loss, metrics | self._residual_metrics(state)
 
     def _reward(self, state: InnerState, labels: Tensor, executions: Tensor, price: Tensor) -> Tensor:
-        """correct - price * (MACs beyond the direct pass) / (MACs of the direct pass), [batch]."""
+        """Correct - price * (MACs beyond the direct pass) / (MACs of the direct pass), [batch]."""
         macs = self.component_macs().to(labels.device)
         once = torch.tensor(
             [not name.endswith("update") and name != "agent" for name in self.components()], device=labels.device

@@ -161,26 +161,28 @@ class Outcomes:
             for key, group in both.groupby([*run, "policy"], observed=True)
         }
 
-    def best(self, dataset: str, method: str, budget: float = np.inf) -> list[int | None]:
+    def best(self, dataset: str, method: str, budget: float = np.inf, policy: str = "own") -> list[int | None]:
         """Each seed's `Curve.best`; None also for missing runs."""
-        return [None if curve is None else curve.best(budget) for curve in self.curves(dataset, method)]
+        return [None if curve is None else curve.best(budget) for curve in self.curves(dataset, method, policy)]
 
     def reaching_reference(self, dataset: str, method: str) -> list[int | None]:
-        """Each seed's cheapest point whose validation accuracy is at least that of the same seed's reference at best."""
+        """Each seed's cheapest point that is, on validation, as accurate as the same seed's reference at its best."""
         pairs = zip(self.curves(dataset, method), self.curves(dataset, self.reference), strict=True)
         return [
             None if ours is None or theirs is None else ours.reaching(theirs.validation_accuracy[theirs.best()].item())
             for ours, theirs in pairs
         ]
 
-    def at(self, dataset: str, method: str, points: Sequence[int | None], column: str) -> list[float | None]:
+    def at(
+        self, dataset: str, method: str, points: Sequence[int | None], column: str, policy: str = "own"
+    ) -> list[float | None]:
         """A column of the curves at one point a seed; None where there is no point."""
-        chosen = zip(self.curves(dataset, method), points, strict=True)
+        chosen = zip(self.curves(dataset, method, policy), points, strict=True)
         return [None if c is None or i is None else float(getattr(c, column)[i]) for c, i in chosen]
 
-    def at_best(self, dataset: str, method: str, column: str) -> list[float | None]:
+    def at_best(self, dataset: str, method: str, column: str, policy: str = "own") -> list[float | None]:
         """A column of the curves at each seed's best point."""
-        return self.at(dataset, method, self.best(dataset, method), column)
+        return self.at(dataset, method, self.best(dataset, method, policy=policy), column, policy)
 
     def areas(self, dataset: str, method: str) -> list[float | None]:
         """Each seed's area under its curve; None for missing runs, or where the reference is missing."""

@@ -67,6 +67,14 @@ def mean_interval(values: ArrayLike) -> tuple[Floats, Floats]:
     return mean(values).interval()
 
 
+def difference(ours: Estimate, theirs: Estimate) -> Estimate:
+    """`ours` less `theirs` where the two are independent, with Welch's degrees of freedom."""
+    variances = np.array([ours.error**2, theirs.error**2])
+    spread = (variances**2 / np.array([ours.freedom, theirs.freedom])).sum(axis=0)
+    freedom = np.divide(variances.sum(axis=0) ** 2, spread, out=np.ones_like(spread), where=spread != 0)
+    return Estimate(ours.value - theirs.value, np.sqrt(variances.sum(axis=0)), freedom)
+
+
 def crossed_mean(values: ArrayLike) -> Estimate:
     """The mean over seeds and test samples together, when both stand for more: other trainings, other inputs.
 

@@ -91,15 +91,8 @@ def _in_units(macs: Cell, unit: float) -> Cell:
 
 def _difference(outcomes: Outcomes, dataset: str, ours: str, theirs: str) -> Cell:
     """Test accuracy of `ours` less that of `theirs`, each at its best point, paired by seed and sample."""
-    pairs = list(
-        zip(
-            *(outcomes.correct(dataset, method, outcomes.best(dataset, method)) for method in (ours, theirs)),
-            strict=True,
-        )
-    )
-    known = [a - b for a, b in pairs if a is not None and b is not None]
-    complete = len(known) == len(pairs)
-    return Cell(statistics.crossed_mean(known) if complete else None, len(known), len(pairs))
+    correct = (outcomes.correct(dataset, method, outcomes.best(dataset, method)) for method in (ours, theirs))
+    return Cell.of_pairs(*correct)
 
 
 def _add_holm(rows: list[dict[str, Cell]]) -> None:

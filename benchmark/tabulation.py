@@ -47,8 +47,15 @@ class Cell:
         complete = len(known) == len(values)
         return cls(estimate(known) if complete else None, len(known), len(values))
 
+    @classmethod
+    def of_pairs(cls, ours: Sequence[np.ndarray | None], theirs: Sequence[np.ndarray | None]) -> "Cell":
+        """The cell of `ours` less `theirs`, [samples] for each seed that is not missing, paired by seed and sample."""
+        known = [a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+        complete = len(known) == len(ours)
+        return cls(statistics.crossed_mean(known) if complete else None, len(known), len(ours))
+
     def text(self, metric: Metric) -> str:
-        """The cell as it is read: the value, with its interval if that has a width; or a dash and how many seeds there are."""
+        """The cell as it is read: the value, with its interval if that has a width; or how many seeds there are."""
         if self.estimate is None:
             return f"— ({self.seeds}/{self.expected} seeds)"
         value, low, high = map(metric.text, (self.estimate.value, *self.estimate.interval()))

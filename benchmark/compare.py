@@ -1,0 +1,101 @@
+"""Compare two result folders side by side: before and after a change, or yours and a published reference.
+
+Examples:
+  python -m benchmark compare results/quick results/reference/quick
+  python -m benchmark compare results/before results/after --output comparison
+
+Each folder is an experiment's, with its `summary/`.  For every dataset and method, each run is taken at its operating
+point of highest validation accuracy.  Where both folders hold the same seeds and the same test samples, differences are
+paired by them; elsewhere the runs are independent.  Printed as Markdown; --output also writes <output>.csv, .md and .tex.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+
+from benchmark import statistics
+from benchmark.outcomes import Outcomes
+from benchmark.statistics import Estimate
+from benchmark.tabulation import Cell, Cells, Metric, Table, percent, points, probability, significant
+
+CAPTION = (
+    "Test accuracy and mean MACs of a sample in two result folders, A and B, each run at its operating point of highest "
+    "validation accuracy. Brackets hold 95% intervals. p is two-sided, for no difference of accuracy, by Holm's method "
+    "over all rows. A dash: only so many seeds have the value."
+)
+METRICS = {
+    "accuracy_a": Metric("accuracy A (%)", percent),
+    "accuracy_b": Metric("accuracy B (%)", percent),
+    "difference": Metric("B - A (points)", points),
+    "p": Metric("p (Holm)", probability),
+    "macs_a": Metric("MACs A", significant),
+    "macs_b": Metric("MACs B", significant),
+    "macs_difference": Metric("MACs B - A", significant),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The two folders."""
+    parser.add_argument("a", type=Path, metavar="A", help="an experiment's folder, such as results/quick")
+    parser.add_argument("b", type=Path, metavar="B", help="another, whose difference to A is shown")
+    parser.add_argument("--output", type=Path, help="without suffix; where to write the table")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Print the comparison, and write it if asked to."""
+    name = "comparison" if arguments.output is None else arguments.output.name
+    table = compare(Outcomes(arguments.a), Outcomes(arguments.b), name)
+    print(f"A: {arguments.a}\nB: {arguments.b}\n\n{table.markdown()}", end="")
+    if arguments.output is not None:
+        table.write(arguments.output.parent)
+
+
+def compare(a: Outcomes, b: Outcomes, name: str = "comparison") -> Table:
+    """The table of all datasets and methods that either has; what one of them lacks is a hole."""
+    cells: Cells = {
+        (dataset, method): _row(a, b, dataset, method) for dataset, method in dict.fromkeys([*a.grid(), *b.grid()])
+    }
+    tested = [row for row in cells.values() if row["difference"].estimate is not None]
+    estimates = [row["difference"].estimate for row in tested]
+    p_values = statistics.holm([estimate.two_sided_p_value() for estimate in estimates if estimate is not None])
+    for row, p in zip(tested, p_values, strict=True):
+        row["p"] = Cell(Estimate(p, math.nan, 1), row["difference"].seeds, row["difference"].expected)
+    return Table(name, CAPTION, METRICS, cells)
+
+
+def _row(a: Outcomes, b: Outcomes, dataset: str, method: str) -> dict[str, Cell]:
+    macs = [side.at_best(dataset, method, "macs") for side in (a, b)]
+    macs_a, macs_b = map(Cell.of, macs)
+    accuracy_a, accuracy_b = (Cell.of(side.at_best(dataset, method, "accuracy")) for side in (a, b))
+    if _alike(a, b, dataset):
+        correct_a, correct_b = (side.correct(dataset, method, side.best(dataset, method)) for side in (a, b))
+        difference = Cell.of_pairs(correct_b, correct_a)
+        pairs = zip(*macs, strict=True)
+        macs_difference = Cell.of([None if old is None or new is None else new - old for old, new in pairs])
+    else:
+        difference, macs_difference = _independent(accuracy_a, accuracy_b), _independent(macs_a, macs_b)
+    return {
+        "accuracy_a": accuracy_a,
+        "accuracy_b": accuracy_b,
+        "difference": difference,
+        "macs_a": macs_a,
+        "macs_b": macs_b,
+        "macs_difference": macs_difference,
+    }
+
+
+def _alike(a: Outcomes, b: Outcomes, dataset: str) -> bool:
+    """Whether both have the same seeds and, as far as labels tell, the same test samples."""
+    if a.seeds != b.seeds or dataset not in a.samples or dataset not in b.samples:
+        return False
+    return np.array_equal(a.samples[dataset]["label"], b.samples[dataset]["label"])
+
+
+def _independent(a: Cell, b: Cell) -> Cell:
+    """The difference of two means of independent runs, by Welch's method."""
+    seeds, expected = min(a.seeds, b.seeds), max(a.expected, b.expected)
+    if a.estimate is None or b.estimate is None:
+        return Cell(None, seeds, expected)
+    return Cell(statistics.difference(b.estimate, a.estimate), seeds, expected)

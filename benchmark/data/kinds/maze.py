@@ -100,9 +100,11 @@ def _split(samples: int, size: int, density: float, longest: int, rng: np.random
 
 
 def _gated_mazes(samples: int, size: int, density: float, longest: int, rng: np.random.Generator) -> Gated:
-    """As many gated mazes, in random order, whose path lengths are spread evenly from 2 to `longest`."""
+    """As many gated mazes, in random order, whose path lengths are spread log-uniformly from 2 to `longest`."""
+    lengths = np.arange(2, longest + 2)
+    below = samples * np.log(lengths / 2) / np.log((longest + 1) / 2)  # as many have a path shorter than this
     wanted = np.zeros(longest + 1, dtype=np.int64)  # by length: how many are still to be found
-    wanted[2:] = np.diff(np.linspace(0, samples, longest).round().astype(np.int64))
+    wanted[2:] = np.diff(below.round().astype(np.int64))
     found: list[Gated] = []
     fruitless = 0
     while wanted.any():

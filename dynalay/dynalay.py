@@ -51,7 +51,6 @@ class DynaLay(AdaptiveClassifier):
         phantom_steps: differentiated steps of the phantom gradient.
         pool: how the head pools.
         hidden: the width of the agent's memory.
-        estimator: how the agent learns.
         lowest_price, highest_price: of the log-uniform distribution of prices in training; also the curve's ends.
         points: operating points of the agent.
         redundancy_penalty: mu of the reward.

@@ -1,5 +1,6 @@
 """Augmentation of whole batches on the device where they lie: one gather for all samples, no loop over them."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,15 +9,22 @@ from torch import Tensor
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Float32 images of mean 0 and standard deviation 1 per channel, from uint8 [batch, channels, height, width].
+    """Float32 images of mean 0 and standard deviation 1 per channel, in the memory format of `images`.
 
     Args:
-        images: uint8; the memory format is kept.
-        mean, std: of each channel of ``images / 255``.
+        images: uint8 [batch, channels, height, width].
+        mean: of each channel of ``images / 255``.
+        std: of each channel of ``images / 255``.
     """
-    scale = torch.tensor([1 / (255 * s) for s in std], device=images.device).view(-1, 1, 1)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=images.device).view(-1, 1, 1)
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), images.device)
     return torch.addcmul(shift, images.float(), scale)
+
+
+@functools.cache  # a copy to the device makes the host wait: once, not in every step
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    moments = torch.tensor([mean, std], dtype=torch.float64).view(2, -1, 1, 1)
+    scale, shift = 1 / (255 * moments[1]), -moments[0] / moments[1]
+    return scale.float().to(device), shift.float().to(device)
 
 
 @dataclass(frozen=True)
@@ -36,10 +44,20 @@ class Augmentation:
     dihedral: bool = False
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augmented images, from uint8 [batch, channels, height, width] and a stream on their device."""
+        """Augmented images, of the shape and type of `images`; labels stand as they are.
+
+        Args:
+            images: uint8 [batch, channels, height, width].
+            generator: the random stream, on the device of the images.
+
+        Raises:
+            ValueError: the symmetries of the square were asked for, and the images are not square.
+        """
         if not (self.crop or self.flip or self.cutout or self.dihedral):
             return images
-        batch, _, height, width = images.shape
+        batch, channels, height, width = images.shape
+        if self.dihedral and height != width:
+            raise ValueError(f"dihedral augmentation needs square images, not {height} x {width}")
         device = images.device
 
         def integers(high: int) -> Tensor:
@@ -48,7 +66,7 @@ class Augmentation:
         # Where each pixel of the result comes from, [batch, height, width] or broadcastable to it.
         row = torch.arange(height, device=device).view(1, -1, 1).expand(batch, height, width)
         column = torch.arange(width, device=device).view(1, 1, -1).expand(batch, height, width)
-        visible = torch.ones((), dtype=torch.bool, device=device)
+        visible = torch.ones_like(row, dtype=torch.bool)
         if self.cutout:
             top, left = integers(height) - self.cutout // 2, integers(width) - self.cutout // 2
             inside = (row >= top) & (row < top + self.cutout) & (column >= left) & (column < left + self.cutout)
@@ -65,6 +83,5 @@ class Augmentation:
             column = torch.where(integers(2).bool(), width - 1 - column, column)
             transposed = integers(2).bool()
             row, column = torch.where(transposed, column, row), torch.where(transposed, row, column)
-        source = (row * width + column).view(batch, 1, -1).expand(-1, images.shape[1], -1)
-        moved = images.flatten(2).gather(2, source).view(images.shape)
-        return moved * visible.unsqueeze(1) if visible.ndim else moved
+        source = (row * width + column).view(batch, 1, -1).expand(-1, channels, -1)
+        return images.flatten(2).gather(2, source).view(images.shape) * visible.unsqueeze(1)

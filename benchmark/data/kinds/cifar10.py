@@ -1,0 +1,23 @@
+"""CIFAR-10 (Krizhevsky 2009): small photographs of things and animals."""
+
+from pathlib import Path
+
+from torchvision import datasets
+
+from benchmark.data.raw import RawDataset
+from benchmark.data.torchvision_sets import cifar_family, raw_dataset
+
+
+def generate(
+    folder: Path, *, validation: float = 0.1, train_samples: int | None = None, test_samples: int | None = None
+) -> RawDataset:
+    """Colour images [3, 32, 32] in 10 classes: 50,000 to train and 10,000 to test.
+
+    Args:
+        folder: the data folder; the files lie in `cifar-10-batches-py`.
+        validation: share or number of the official training samples to validate on.
+        train_samples: at most so many of the training samples that remain; None for all.
+        test_samples: at most so many of the official test samples; None for all.
+    """
+    classes, train, test = cifar_family(datasets.CIFAR10, "cifar10", folder)
+    return raw_dataset(classes, train, test, validation, train_samples, test_samples)

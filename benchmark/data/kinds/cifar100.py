@@ -1,0 +1,23 @@
+"""CIFAR-100 (Krizhevsky 2009): small photographs, 100 fine classes."""
+
+from pathlib import Path
+
+from torchvision import datasets
+
+from benchmark.data.raw import RawDataset
+from benchmark.data.torchvision_sets import cifar_family, raw_dataset
+
+
+def generate(
+    folder: Path, *, validation: float = 0.1, train_samples: int | None = None, test_samples: int | None = None
+) -> RawDataset:
+    """Colour images [3, 32, 32] in 100 classes: 50,000 to train and 10,000 to test.
+
+    Args:
+        folder: the data folder; the files lie in `cifar-100-python`.
+        validation: share or number of the official training samples to validate on.
+        train_samples: at most so many of the training samples that remain; None for all.
+        test_samples: at most so many of the official test samples; None for all.
+    """
+    classes, train, test = cifar_family(datasets.CIFAR100, "cifar100", folder)
+    return raw_dataset(classes, train, test, validation, train_samples, test_samples)

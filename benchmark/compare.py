@@ -6,7 +6,7 @@ Examples:
 
 Each folder is an experiment's, with its `summary/`.  For every dataset and method, each run is taken at its operating
 point of highest validation accuracy.  Where both folders hold the same seeds and the same test samples, differences are
-paired by them; elsewhere the runs are independent.  Printed as Markdown; --output also writes <output>.csv, .md and .tex.
+paired by them; elsewhere runs are independent.  Printed as Markdown; --output also writes <output>.csv, .md and .tex.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from benchmark.statistics import Estimate
 from benchmark.tabulation import Cell, Cells, Metric, Table, percent, points, probability, significant
 
 CAPTION = (
-    "Test accuracy and mean MACs of a sample in two result folders, A and B, each run at its operating point of highest "
-    "validation accuracy. Brackets hold 95% intervals. p is two-sided, for no difference of accuracy, by Holm's method "
+    "Test accuracy and mean MACs of a sample in two result folders, A and B, each run at its operating point of "
+    "highest validation accuracy. Brackets hold 95% intervals. p is two-sided, for no difference, by Holm's method "
     "over all rows. A dash: only so many seeds have the value."
 )
 METRICS = {

@@ -146,6 +146,7 @@ def significant(value: float) -> str:
     """A number of any size: three digits that count, and a prefix for its size."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
+    value = float(f"{value:.3g}")  # before the prefix is chosen: 999,999 is 1 M
     power = min(max(math.floor(math.log10(abs(value)) / 3), 0), 6)
     return f"{value / 1000**power:.3g}{('', ' k', ' M', ' G', ' T', ' P', ' E')[power]}"
 

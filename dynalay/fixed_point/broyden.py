@@ -15,8 +15,8 @@ class Broyden(Solver):
         v = H^T dz,    u = (dz - H dg) / (v . dg)
 
     -I is the inverse Jacobian of g where f is constant, so the first step is Picard's.  A sample starts afresh with
-    such a step when its memory is full, since later pairs build on earlier ones and dropping the oldest makes the
-    iteration diverge, and whenever its residual has grown, which keeps it from running away where f contracts.
+    such a step when its memory is full: later pairs build on earlier ones, and dropping the oldest makes the iteration
+    diverge.
 
     Args:
         memory: how many pairs (u, v) are kept.
@@ -44,10 +44,9 @@ class Broyden(Solver):
             # The first update has no secant yet, a stalled one none that means anything: both enter as u = 0.
             sound = denominator.abs() > torch.finfo(z.dtype).eps * (_dot(v, v) * _dot(dg, dg)).sqrt()
             u = torch.where(sound, (dz - h_dg) / torch.where(sound, denominator, 1), 0)
-            afresh = (right[:, -1:] != 0).flatten(1).any(dim=1).reshape_as(denominator)
-            afresh = (afresh | (_dot(g, g) > _dot(previous_g, previous_g))).unsqueeze(1)
-            left = torch.where(afresh, 0, newest_first(left, u))
-            right = torch.where(afresh, 0, newest_first(right, v))
+            full = (right[:, -1:] != 0).flatten(1).any(dim=1).reshape_as(denominator).unsqueeze(1)
+            left = torch.where(full, 0, newest_first(left, u))
+            right = torch.where(full, 0, newest_first(right, v))
             step = -_minus_identity_plus(left, right, g)
         return z + step, z, g, left, right
 

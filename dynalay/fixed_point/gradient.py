@@ -87,7 +87,8 @@ def fixed_point(
 
     with torch.no_grad():
         found = forward(start)
-    # Autocast has by now cached casts of the weights that carry no graph, and would use them again below.
+    # Older versions of torch cache autocast's casts of the weights also where they carry no graph, and would use them
+    # again below: every weight would stay as it is (pytorch/pytorch#165068).
     torch.clear_autocast_cache()
     z = found.value.contiguous()
     rows = torch.arange(z.shape[0], device=z.device)

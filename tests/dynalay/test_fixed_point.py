@@ -103,9 +103,9 @@ def test_damping_reaches_fixed_points_that_the_plain_iteration_misses():
     torch.testing.assert_close(damped.value, torch.tensor([[0.4]]), rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("memory", [1, 2, 10])
+@pytest.mark.parametrize("memory", [1, 5, 10])
 def test_broyden_converges_with_less_memory_than_it_takes_iterations(memory):
-    function = Linear(torch.full((4,), 0.9, dtype=torch.float64))
+    function = Linear(torch.full((4,), 0.95, dtype=torch.float64), size=30)
     solution = solve(function, function.start, solver=Broyden(memory), **EXACT)
     assert solution.iterations.min() > memory
     assert solution.converged.all()
@@ -270,6 +270,19 @@ def test_half_precision_cells_are_iterated_in_float32(solver):
     assert solution.value.dtype == solution.residual.dtype == torch.float32
     assert solution.converged.all()
     torch.testing.assert_close(solution.value, u / 0.7, rtol=0.03, atol=0.01)
+
+
+@pytest.mark.parametrize("solver", [Anderson(), Broyden()], ids=repr)
+def test_an_update_is_computed_in_full_precision_under_autocast(solver):
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(2, 30, generator=generator) for _ in range(4)]
+    histories = [torch.randn(2, solver.memory, 30, generator=generator) for _ in range(2)]
+    histories[1][:, -1] = 0  # not full
+    expected = solver(*inputs, *histories)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = solver(*inputs, *histories)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_an_empty_batch_is_solved_without_a_call():

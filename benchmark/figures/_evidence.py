@@ -85,6 +85,12 @@ class Evidence:
         """The rows of the method whose agent is looked into: the configuration's first DynaLay, not its variants."""
         return table[table["method"] == agent_method(self.configuration)]
 
+    def presented(self, table: pd.DataFrame) -> pd.DataFrame:
+        """`table` in order, with the number of `seeds` that each dataset and method has, of those `planned`."""
+        counts = self.curves.groupby(RUN[:2], sort=False)["seed"].nunique().rename("seeds").reset_index()
+        table = self.in_order(table).drop(columns="seeds", errors="ignore").merge(counts, on=RUN[:2], how="left")
+        return table.assign(planned=len(self.configuration.seeds))
+
     def in_order(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of configured datasets and methods, in the configuration's order."""
         datasets, methods = self.configuration.datasets, self.configuration.methods
@@ -123,7 +129,7 @@ def mean_curves(curves: pd.DataFrame, by: Sequence[str], x: str, y: str) -> pd.D
         y: the column to average.
 
     Returns:
-        `by`, `x`, `y` (means over seeds), `low` and `high` (95% interval of the mean of `y`), and `seeds`.
+        `by`, `x`, `y` (means over seeds), `low` and `high` (95% interval of the mean of `y`).
     """
     parts = []
     for keys, group in curves.groupby(list(by), sort=False):
@@ -132,9 +138,9 @@ def mean_curves(curves: pd.DataFrame, by: Sequence[str], x: str, y: str) -> pd.D
         aligned = np.stack([_resampled(run, points) for run in runs])  # [seeds, points, 2]
         low, high = statistics.mean_interval(aligned[:, :, 1])
         means = aligned.mean(axis=0)
-        part = pd.DataFrame({x: means[:, 0], y: means[:, 1], "low": low, "high": high, "seeds": len(runs)})
+        part = pd.DataFrame({x: means[:, 0], y: means[:, 1], "low": low, "high": high})
         parts.append(part.assign(**dict(zip(by, keys, strict=True))))
-    columns = [*by, x, y, "low", "high", "seeds"]
+    columns = [*by, x, y, "low", "high"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
@@ -145,10 +151,10 @@ def _resampled(curve: np.ndarray, points: int) -> np.ndarray:
 
 
 def mean_over_seeds(table: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
-    """The mean of `value` over the rows of each group (its seeds), its 95% interval `low` to `high`, and `seeds`."""
+    """The mean of `value` over the rows of each group (its seeds), and its 95% interval `low` to `high`."""
     parts = []
     for keys, group in table.groupby(list(by), sort=False):
         values = group[value].to_numpy(float)
         low, high = statistics.mean_interval(values)
-        parts.append((*keys, values.mean(), low, high, len(values)))
-    return pd.DataFrame(parts, columns=[*by, value, "low", "high", "seeds"])
+        parts.append((*keys, values.mean(), low, high))
+    return pd.DataFrame(parts, columns=[*by, value, "low", "high"])

@@ -4,14 +4,17 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
+
+from benchmark.tabulation import significant
 
 #: Inches: a column, and the text width of a page.
 WIDTHS = {"column": 3.3, "page": 7.0}
@@ -21,7 +24,8 @@ WIDTHS = {"column": 3.3, "page": 7.0}
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", (0, (1, 1.2)), (0, (4, 1, 1, 1, 1, 1)))
-Name = TypeVar("Name", str, tuple[str, ...])
+#: What is missing is said in this colour.
+HOLE = "#A33A00"
 
 
 def cycled(place: int) -> dict[str, Any]:
@@ -68,34 +72,39 @@ class Style:
         return cycled(place)
 
     def panels(
-        self, names: Sequence[Name], ratio: float = 0.72, abreast: int = 3, **subplots: Any
-    ) -> tuple[Figure, dict[Name, Axes]]:
-        """A figure with one titled panel a name, `abreast` of them on a page and one in a column.
+        self, data: pd.DataFrame, by: Sequence[str] = ("dataset",), abreast: int = 3, **subplots: Any
+    ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+        """A figure with one titled panel for each value of the columns `by`, and the rows of `data` that belong there.
 
         Args:
-            names: what the panels show, distinct; a tuple's parts are joined into the title.
-            ratio: a panel's height, by its width.
-            abreast: panels in a row of a page.
+            data: what is to be drawn.
+            by: columns of text.
+            abreast: panels in a row of a page; in a column there is one.
             subplots: passed on to `Figure.subplots`.
         """
-        abreast = min(len(names), abreast if self.width > WIDTHS["column"] else 1)
-        rows = math.ceil(len(names) / abreast)
+        groups = list(data.groupby(list(by), sort=False))
+        columns = min(len(groups), abreast if self.width > WIDTHS["column"] else 1)
+        rows = math.ceil(len(groups) / columns)
         # A lone panel on a page would be a poster: it keeps the size that it has in a column.
-        width = self.width if abreast > 1 else WIDTHS["column"]
-        figure = Figure(figsize=(width, rows * (ratio * width / abreast + 0.25)), layout="constrained")
-        axes = figure.subplots(rows, abreast, squeeze=False, **subplots).flat
-        for unused in axes[len(names) :]:
+        width = self.width if columns > 1 else WIDTHS["column"]
+        figure = Figure(figsize=(width, rows * (0.72 * width / columns + 0.25)), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False, **subplots).flat
+        for unused in axes[len(groups) :]:
             unused.remove()
-        panels = dict(zip(names, axes, strict=False))
-        for name, panel in panels.items():
-            panel.set_title(name if isinstance(name, str) else ": ".join(map(str, name)))
+        panels = []
+        for panel, (name, shown) in zip(axes, groups, strict=False):
+            panel.set_title(": ".join(name))
+            if "planned" in shown:
+                _note_holes(panel, shown)
+            panels.append((panel, shown))
         return figure, panels
 
-    def legend(self, figure: Figure, handles: Sequence[Line2D], **legend: Any) -> None:
-        """One legend for all panels, below them, in as many columns as fit."""
-        longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-        columns = max(1, int(figure.get_figwidth() / (0.45 + 0.062 * longest)))
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), **legend)
+    def legend(self, figure: Figure, handles: Sequence[Artist]) -> None:
+        """One legend for all panels, above them, in as many columns as fit; the figure grows by its height."""
+        longest = max(len(str(handle.get_label())) for handle in handles)
+        columns = min(len(handles), max(1, int(figure.get_figwidth() / (0.5 + 0.065 * longest))))
+        figure.set_figheight(figure.get_figheight() + 0.16 * math.ceil(len(handles) / columns))
+        figure.legend(handles=handles, loc="outside upper left", ncols=columns)
 
     def handle(self, method: str, **line: Any) -> Line2D:
         """A method's entry in a legend."""
@@ -107,6 +116,14 @@ def applied() -> Iterator[None]:
     """Draw and save with the suite's style file, and leave matplotlib's settings as they were."""
     with mpl.rc_context(fname=Path(__file__).parents[1] / "style.mplstyle"):
         yield
+
+
+def _note_holes(panel: Axes, rows: pd.DataFrame) -> None:
+    """Say, at the panel's upper right, which methods in `rows` have fewer `seeds` than were `planned`."""
+    lacking = rows[rows["seeds"] < rows["planned"]].drop_duplicates("method")
+    told = [f"{row.method}: {row.seeds:.0f} of {row.planned} seeds" for row in lacking.itertuples()]
+    text = ", ".join(told) if len(told) < 2 else f"{len(told)} methods lack seeds"
+    panel.set_title(text, loc="right", color=HOLE, fontsize=7, weight="normal")
 
 
 def draw_runs(panel: Axes, runs: pd.DataFrame, x: str, y: str, look: dict[str, Any]) -> None:
@@ -123,21 +140,8 @@ def shares(axis: Any) -> None:
 
 
 def counts(axis: Any) -> None:
-    """Label an axis of counts as 250k, 1.5M, 2G."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-
-
-def short(value: float) -> str:
-    """A count in three digits: 250k, 1.5M, 2G.
-
-    Example:
-        >>> short(1_530_000), short(12), short(0)
-        ('1.53M', '12', '0')
-    """
-    for scale, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= scale * 0.9995:
-            return f"{value / scale:.3g}{letter}"
-    return f"{value:.3g}"
+    """Label an axis of counts as 250 k, 1.5 M, 2 G."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: significant(value)))
 
 
 def action_name(action: int) -> str:

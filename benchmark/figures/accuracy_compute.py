@@ -33,18 +33,21 @@ def data(evidence: Evidence) -> pd.DataFrame:
     if curves.empty:
         return curves
     seeds = curves[[*_METHOD, "seed", "knob", "macs", "accuracy"]].astype({"seed": "Int64"})
-    return evidence.in_order(pd.concat([seeds, mean_curves(curves, _METHOD, "macs", "accuracy")], ignore_index=True))
+    return evidence.presented(pd.concat([seeds, mean_curves(curves, _METHOD, "macs", "accuracy")], ignore_index=True))
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel a dataset."""
-    figure, panels = style.panels(data["dataset"].unique())
-    for dataset, panel in panels.items():
-        _draw_panel(panel, data[data["dataset"] == dataset], style)
+    figure, panels = style.panels(data)
+    for panel, shown in panels:
+        _draw_panel(panel, shown, style)
     figure.supxlabel("MACs per sample")
     figure.supylabel("test accuracy (%)")
     static = data.loc[data["static"], "method"].unique()
-    handles = [style.handle(method) for method in data["method"].unique()]
+    handles = [
+        style.handle(method, **({"linestyle": "none"} if method in static else {}))
+        for method in data["method"].unique()
+    ]
     if len(static):
         handles.append(Line2D([], [], color=STATIC, linewidth=0.9, label="static frontier"))
     style.legend(figure, handles)
@@ -55,10 +58,11 @@ def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
     means = data[data["seed"].isna()]
     for method, mean in means.groupby("method", sort=False):
         look, mean = style.look(method), mean.sort_values("macs")
-        panel.plot(mean["macs"], mean["accuracy"], label=method, zorder=4, **look)
         if mean["static"].all():
+            panel.plot(mean["macs"], mean["accuracy"], label=method, zorder=4, **look | {"linestyle": "none"})
             panel.vlines(mean["macs"], mean["low"], mean["high"], color=STATIC, linewidth=0.7, zorder=3)
             continue
+        panel.plot(mean["macs"], mean["accuracy"], label=method, zorder=4, **look)
         panel.fill_between(mean["macs"], mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0)
         seeds = data[(data["method"] == method) & data["seed"].notna()]
         if seeds["seed"].nunique() <= FEW:

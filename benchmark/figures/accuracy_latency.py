@@ -29,15 +29,14 @@ def data(evidence: Evidence) -> pd.DataFrame:
     keys = ["dataset", "method", "seed", "operating_point"]
     timed = latency.merge(evidence.own_curves[[*keys, "static", "accuracy"]], on=keys)
     means = mean_curves(timed, _METHOD, "milliseconds_per_sample", "accuracy")
-    return evidence.in_order(means)
+    return evidence.presented(means)
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel for each dataset and batch size."""
-    data = data.assign(panel=data["dataset"] + ", batch " + data["batch_size"].astype(str))
-    figure, panels = style.panels(data["panel"].unique())
-    for name, panel in panels.items():
-        for method, mean in data[data["panel"] == name].groupby("method", sort=False):
+    figure, panels = style.panels(data.assign(batch="batch " + data["batch_size"].astype(str)), by=["dataset", "batch"])
+    for panel, shown in panels:
+        for method, mean in shown.groupby("method", sort=False):
             look, mean = style.look(method), mean.sort_values("milliseconds_per_sample")
             panel.plot(mean["milliseconds_per_sample"], mean["accuracy"], label=method, **look)
             panel.fill_between(

@@ -23,14 +23,14 @@ def applies(configuration: Configuration) -> bool:
 def data(evidence: Evidence) -> pd.DataFrame:
     """The mean curve of each policy."""
     curves = evidence.of_agent(evidence.curves)
-    return evidence.in_order(mean_curves(curves, ["dataset", "method", "policy"], "macs", "accuracy"))
+    return evidence.presented(mean_curves(curves, ["dataset", "method", "policy"], "macs", "accuracy"))
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel a dataset."""
-    figure, panels = style.panels(data["dataset"].unique())
-    for dataset, panel in panels.items():
-        for policy, mean in data[data["dataset"] == dataset].groupby("policy", sort=False):
+    figure, panels = style.panels(data)
+    for panel, shown in panels:
+        for policy, mean in shown.groupby("policy", sort=False):
             look = style.policy_look(policy)
             panel.plot(mean["macs"], mean["accuracy"], label=policy, **look)
             panel.fill_between(mean["macs"], mean["low"], mean["high"], color=look["color"], alpha=0.13, linewidth=0)

@@ -28,14 +28,13 @@ def data(evidence: Evidence) -> pd.DataFrame:
     bins = bins.merge(middle_points(evidence.own_curves), on=[*RUN, "operating_point"])
     by = ["dataset", "dial", "method", "bin"]
     centres = bins.groupby(by, sort=False, as_index=False)["difficulty"].mean()
-    return evidence.in_order(mean_over_seeds(bins, by, "macs").merge(centres, on=by))
+    return evidence.presented(mean_over_seeds(bins, by, "macs").merge(centres, on=by))
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel a dataset."""
-    figure, panels = style.panels(data["dataset"].unique())
-    for dataset, panel in panels.items():
-        shown = data[data["dataset"] == dataset]
+    figure, panels = style.panels(data)
+    for panel, shown in panels:
         for method, mean in shown.groupby("method", sort=False):
             look, mean = style.look(method), mean.sort_values("difficulty")
             panel.plot(mean["difficulty"], mean["macs"], label=method, **look)

@@ -13,6 +13,8 @@ from benchmark.configuration import Configuration
 from benchmark.figures._evidence import RUN, Evidence, agent_method
 from benchmark.figures._style import COLOURS, Style, counts, shares
 
+QUANTITIES = {"accuracy": "test accuracy (%)", "macs": "MACs per sample"}
+
 
 def fpi_layers(configuration: Configuration) -> dict[str, int]:
     """How many FPI layers the first DynaLay has, and those that differ from it in nothing else; by label."""
@@ -44,19 +46,16 @@ def data(evidence: Evidence) -> pd.DataFrame:
     validation = curves[curves["split"] == "validation"]
     chosen = validation.sort_values("accuracy", ascending=False, kind="stable").groupby(RUN, sort=False).head(1)
     test = curves[curves["split"] == "test"].merge(chosen[keys], on=keys)
-    return test.assign(fpi_layers=test["method"].map(layers))[
-        ["dataset", "method", "fpi_layers", "seed", "accuracy", "macs"]
-    ]
+    test = test.assign(fpi_layers=test["method"].map(layers)).rename(columns=QUANTITIES)
+    long = test.melt([*RUN, "fpi_layers"], list(QUANTITIES.values()), "quantity", "value")
+    return evidence.presented(long)
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """Accuracy and compute, for each dataset."""
-    quantities = {"accuracy": "test accuracy (%)", "macs": "MACs per sample"}
-    names = [(dataset, label) for dataset in data["dataset"].unique() for label in quantities.values()]
-    figure, panels = style.panels(names, abreast=2)
-    for (dataset, label), panel in panels.items():
-        column = next(name for name, shown in quantities.items() if shown == label)
-        groups = {count: runs[column] for count, runs in data[data["dataset"] == dataset].groupby("fpi_layers")}
+    """Accuracy and compute abreast, one row a dataset."""
+    figure, panels = style.panels(data, by=["dataset", "quantity"], abreast=2)
+    for panel, shown in panels:
+        groups = {count: runs["value"] for count, runs in shown.groupby("fpi_layers")}
         panel.boxplot(
             list(groups.values()),
             positions=list(groups),
@@ -70,6 +69,6 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
             panel.plot(places, values, "o", color=COLOURS[0], markersize=2.5, label=f"{count} FPI layers")
         panel.set_xticks(list(groups), [str(count) for count in groups])
         panel.grid(visible=False, axis="x")
-        (shares if column == "accuracy" else counts)(panel.yaxis)
+        (shares if shown["quantity"].iloc[0] == QUANTITIES["accuracy"] else counts)(panel.yaxis)
     figure.supxlabel("FPI layers")
     return figure

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from benchmark.configuration import Configuration
 from benchmark.figures._evidence import Evidence, agent_method
-from benchmark.figures._style import Style, short
+from benchmark.figures._style import Style
+from benchmark.tabulation import significant
 
 
 def applies(configuration: Configuration) -> bool:
@@ -90,6 +91,6 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
             panel.set_title(
                 name, fontsize=7, weight="normal", loc="center", color="#b03000" if wrong else "black", pad=2
             )
-            below = short(sample.macs) + ("" if sample.path is None else f"\n{path_text(sample.path)}")
+            below = significant(sample.macs) + ("" if sample.path is None else f"\n{path_text(sample.path)}")
             panel.text(0.5, -0.06, below, transform=panel.transAxes, ha="center", va="top", fontsize=7)
     return figure

@@ -28,7 +28,8 @@ def data(evidence: Evidence) -> pd.DataFrame:
     )
     samples = evidence.own_curves[[*RUN, "operating_point", "samples"]].rename(columns={"samples": "of"})
     actions = actions.merge(samples, on=[*RUN, "operating_point"])
-    return mean_shares(actions, ["dataset", "method", "round"], actions["samples"] / actions["of"])
+    shares_of_action = mean_shares(actions, ["dataset", "method", "round"], actions["samples"] / actions["of"])
+    return evidence.presented(shares_of_action)
 
 
 def mean_shares(table: pd.DataFrame, by: list[str], share: pd.Series) -> pd.DataFrame:
@@ -36,15 +37,14 @@ def mean_shares(table: pd.DataFrame, by: list[str], share: pd.Series) -> pd.Data
     seeds = table.groupby(by[:2], sort=False)["seed"].nunique().rename("seeds")
     total = table.assign(share=share).groupby([*by, "action"], sort=False)["share"].sum()
     means = total.reset_index().merge(seeds.reset_index(), on=by[:2])
-    return means.assign(share=means["share"] / means["seeds"])
+    return means.assign(share=means["share"] / means["seeds"]).drop(columns="seeds")
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel a dataset, one bar a round."""
-    figure, panels = style.panels(data["dataset"].unique(), sharey=True)
+    figure, panels = style.panels(data, sharey=True)
     actions = sorted(data["action"].unique())
-    for dataset, panel in panels.items():
-        shown = data[data["dataset"] == dataset]
+    for panel, shown in panels:
         stacked = shown.pivot_table(index="round", columns="action", values="share", fill_value=0.0)
         base = 0.0 * stacked.sum(axis=1)
         for action in stacked.columns:

@@ -27,15 +27,14 @@ def data(evidence: Evidence) -> pd.DataFrame:
     long = history.melt(["dataset", "method", "seed", "epoch"], columns, var_name="action", value_name="share")
     long["action"] = long["action"].str.removeprefix("choice").astype(int)
     means = long.dropna().groupby(["dataset", "method", "epoch", "action"], sort=False, as_index=False)["share"].mean()
-    return evidence.in_order(means)
+    return evidence.presented(means)
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel a dataset."""
-    figure, panels = style.panels(data["dataset"].unique(), sharey=True)
-    for dataset, panel in panels.items():
-        of_dataset = data[data["dataset"] == dataset]
-        draw_stack(panel, of_dataset.pivot_table(index="epoch", columns="action", values="share", fill_value=0.0))
+    figure, panels = style.panels(data, sharey=True)
+    for panel, shown in panels:
+        draw_stack(panel, shown.pivot_table(index="epoch", columns="action", values="share", fill_value=0.0))
         panel.set_ylim(0, 1)
         shares(panel.yaxis)
     figure.supxlabel(f"epoch ({data['method'].iloc[0]})")

@@ -67,8 +67,7 @@ def margins(evidence: Evidence) -> pd.DataFrame:
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel, one line a method."""
-    figure, panels = style.panels(["all datasets"])
-    panel = panels["all datasets"]
+    figure, [(panel, _)] = style.panels(data.assign(panel="all datasets"), by=["panel"])
     for method, profile in data.groupby("method", sort=False):
         look = style.look(method)
         panel.plot(profile["margin"], profile["share"], label=method, markevery=_POINTS // 8, **look)

@@ -36,17 +36,16 @@ def data(evidence: Evidence) -> pd.DataFrame:
         mean_over_seeds(curves, by, "macs").rename(columns={"macs": "value"}).assign(quantity="MACs"),
         shares.assign(quantity="choices"),
     ]
-    columns = [*by, "quantity", "action", "value", "low", "high", "seeds"]
-    return evidence.in_order(pd.concat(parts, ignore_index=True))[columns].astype({"action": "Int64"})
+    columns = [*by, "quantity", "action", "value", "low", "high"]
+    return evidence.presented(pd.concat(parts, ignore_index=True)[columns].astype({"action": "Int64"}))
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """Accuracy, compute and choices abreast, one row a dataset."""
-    panels_of = [(dataset, quantity) for dataset in data["dataset"].unique() for quantity in data["quantity"].unique()]
-    figure, panels = style.panels(panels_of)
+    figure, panels = style.panels(data, by=["dataset", "quantity"])
     look = style.look(data["method"].iloc[0])
-    for (dataset, quantity), panel in panels.items():
-        shown = data[(data["dataset"] == dataset) & (data["quantity"] == quantity)].sort_values("knob")
+    for panel, shown in panels:
+        quantity, shown = shown["quantity"].iloc[0], shown.sort_values("knob")
         if quantity == "choices":
             stacked = shown.pivot_table(index="knob", columns="action", values="value", fill_value=0.0)
             draw_stack(panel, stacked)

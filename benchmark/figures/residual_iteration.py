@@ -37,16 +37,16 @@ def data(evidence: Evidence) -> pd.DataFrame:
     by = ["dataset", "method", "layer", "knob"]
     evaluations = both.groupby(by, sort=False, as_index=False)["executions"].mean()
     means = mean_over_seeds(both, by, "mean").rename(columns={"mean": "residual"}).merge(evaluations, on=by)
-    return evidence.in_order(means.rename(columns={"knob": "rounds", "executions": "evaluations"}))
+    return evidence.presented(means.rename(columns={"knob": "rounds", "executions": "evaluations"}))
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel a dataset, one line a layer."""
-    figure, panels = style.panels(data["dataset"].unique())
+    figure, panels = style.panels(data)
     layers = sorted(data["layer"].unique())
     looks = {layer: cycled(n) for n, layer in enumerate(layers)}
-    for dataset, panel in panels.items():
-        for layer, line in data[data["dataset"] == dataset].groupby("layer"):
+    for panel, shown in panels:
+        for layer, line in shown.groupby("layer"):
             line = line.sort_values("evaluations")
             panel.plot(line["evaluations"], line["residual"], label=f"layer {layer}", **looks[layer])
             panel.fill_between(

@@ -20,14 +20,15 @@ def applies(configuration: Configuration) -> bool:
 def data(evidence: Evidence) -> pd.DataFrame:
     """The reward of each epoch and seed."""
     history = evidence.of_agent(evidence.summary("history"))
-    return history.dropna(subset="reward")[[*RUN, "epoch", "reward"]] if "reward" in history else pd.DataFrame()
+    if "reward" not in history:
+        return pd.DataFrame()
+    return evidence.presented(history.dropna(subset="reward")[[*RUN, "epoch", "reward"]])
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel a dataset."""
-    figure, panels = style.panels(data["dataset"].unique())
-    for dataset, panel in panels.items():
-        runs = data[data["dataset"] == dataset]
+    figure, panels = style.panels(data)
+    for panel, runs in panels:
         draw_runs(panel, runs, "epoch", "reward", style.look(runs["method"].iloc[0]))
     figure.supxlabel(f"epoch ({data['method'].iloc[0]})")
     figure.supylabel("reward")

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmark.configuration import Configuration
-from benchmark.figures._evidence import Evidence
+from benchmark.figures._evidence import RUN, Evidence
 from benchmark.figures._style import Style, counts, draw_runs, shares
 
-PANELS = {
+QUANTITIES = {
     "loss": "training loss",
     "validation_accuracy": "validation accuracy (%)",
     "validation_macs": "validation MACs",
@@ -25,23 +25,21 @@ def applies(configuration: Configuration) -> bool:
 
 
 def data(evidence: Evidence) -> pd.DataFrame:
-    """Every run's epochs."""
+    """Each quantity of every run, epoch by epoch."""
     history = evidence.summary("history")
-    return history[["dataset", "method", "seed", "epoch", *PANELS]] if len(history) else history
+    if history.empty:
+        return history
+    long = history.rename(columns=QUANTITIES).melt([*RUN, "epoch"], list(QUANTITIES.values()), "quantity", "value")
+    return evidence.presented(long)
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """Loss, accuracy and compute abreast, one row a dataset."""
-    datasets = data["dataset"].unique()
-    figure, panels = style.panels([(dataset, label) for dataset in datasets for label in PANELS.values()])
-    for (dataset, label), panel in panels.items():
-        column = next(name for name, shown in PANELS.items() if shown == label)
-        for method, runs in data[data["dataset"] == dataset].groupby("method", sort=False):
-            draw_runs(panel, runs, "epoch", column, style.look(method))
-        if column == "validation_accuracy":
-            shares(panel.yaxis)
-        else:
-            counts(panel.yaxis)
+    figure, panels = style.panels(data, by=["dataset", "quantity"])
+    for panel, shown in panels:
+        for method, runs in shown.groupby("method", sort=False):
+            draw_runs(panel, runs, "epoch", "value", style.look(method))
+        (shares if shown["quantity"].iloc[0] == QUANTITIES["validation_accuracy"] else counts)(panel.yaxis)
     figure.supxlabel("epoch")
     style.legend(figure, [style.handle(method) for method in data["method"].unique()])
     return figure

@@ -1,6 +1,6 @@
 """How the memory of a backward pass grows with the iterations of the solve, for the three kinds of gradient.
 
-    python benchmarks/memory.py
+    python -m benchmarks.memory
 
 "Saved" are the bytes that autograd keeps for the backward pass, each storage counted once, parameters left out.  On a
 CUDA device "peak" is the most that was allocated during forward and backward beyond what stood before.

@@ -1,6 +1,6 @@
 """What a solve costs when every sample stops by itself, against one that waits for the batch's worst sample.
 
-    python benchmarks/solvers.py
+    python -m benchmarks.solvers
 
 One batch, a convolutional cell whose rate of convergence differs from sample to sample, Picard iteration in both; the
 table holds cell executions (rows) and wall-clock time (the median of several solves).

@@ -19,7 +19,7 @@ class OperatingPoint:
 
     Attributes:
         knob: the number by which the curve is traced: a threshold, a price of compute; NaN for a static network.
-        policy: "own" for the method as published, else the name of the control that decides in its place ("random", ...).
+        policy: "own" for the method as published, else the control that decides in its place ("random", ...).
         setting: all that `classify` needs to know, where the knob alone does not say it.
     """
 
@@ -66,8 +66,8 @@ class AdaptiveClassifier(nn.Module, ABC):
     """A classifier that may spend a different amount of compute on each sample.
 
     A subclass is constructed as ``Method(image_shape, classes, **parameters)`` where the parameters are keyword-only,
-    annotated with built-in types and have literal defaults: the configuration is checked against this signature.  It executes its components through
-    the meter and in no other way.
+    annotated with built-in types and have literal defaults: the configuration is checked against this signature.  It
+    executes its components through the meter and in no other way.
 
     Args:
         image_shape: (channels, height, width) of the normalised input.

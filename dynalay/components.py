@@ -1,13 +1,14 @@
 """Components of a classifier, and what one execution of each costs.
 
 A *component* is a part of a model that is executed as a unit: a stem, a cell, a segment, a gate, an agent, a head.  Its
-cost is counted once, by fvcore, on the component alone and at batch size 1, because fvcore follows one traced path (what
-feeds only control flow is pruned from it) and scales totals with the batch.
+cost is counted once, by fvcore, on the component alone and at batch size 1, because fvcore follows one traced path
+(what feeds only control flow is pruned from it) and scales totals with the batch.
 """
 
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
@@ -40,7 +41,7 @@ class ComponentCost:
     uncounted: Mapping[str, int] = field(default_factory=dict)
 
 
-def _gru_cell_macs(inputs, outputs) -> int:
+def _gru_cell_macs(inputs: list[Any], outputs: list[Any]) -> int:
     """`aten::gru_cell(input, hidden, w_ih, w_hh, ...)`: two matrix products; fvcore lists no handler for it."""
     batch = inputs[0].type().sizes()[0]
     return batch * sum(rows * columns for rows, columns in (inputs[2].type().sizes(), inputs[3].type().sizes()))

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from dynalay import policies
 from dynalay.agent import Agent
-from dynalay.cells import ResidualCell, group_norm
+from dynalay.cells import CELLS, group_norm
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint, Phase, TrainingState
 from dynalay.components import Component
 from dynalay.fixed_point import SOLVERS
@@ -28,14 +28,14 @@ from dynalay.policies import AgentPolicy, Policy
 class DynaLay(AdaptiveClassifier):
     """The image model: a convolutional stem, FPI layers at falling resolution, pooling and a linear head.
 
-    Round 0 runs every cell once (the direct pass).  In each further round the agent looks at the inner state of every open
-    sample and takes the direct action, or names a layer; that layer is solved from where it stands, and the layers above
-    take one step.  After the last round every sample answers.
+    Round 0 runs every cell once (the direct pass).  In each further round the agent looks at the inner state of every
+    open sample and takes the direct action, or names a layer; that layer is solved from where it stands, and the layers
+    above take one step.  After the last round every sample answers.
 
-    The reward of a sample is ``correct - price * (macs - direct) / direct - redundancy_penalty * redundant`` with `direct`
-    the MACs of the direct pass: a price of 0.01 says that compute worth one more direct pass has to bring one percentage
-    point of accuracy.  The price is drawn anew for each sample in training and shown to the agent, so that the trained
-    model gives the whole curve; it is the knob of the operating points.
+    The reward of a sample is ``correct - price * (macs - direct) / direct - redundancy_penalty * redundant`` with
+    `direct` the MACs of the direct pass: a price of 0.01 says that compute worth one more direct pass has to bring one
+    percentage point of accuracy.  The price is drawn anew for each sample in training and shown to the agent, so that
+    the trained model gives the whole curve; it is the knob of the operating points.
 
     Args:
         image_shape: (channels, height, width) of the normalised input.
@@ -43,6 +43,7 @@ class DynaLay(AdaptiveClassifier):
         channels: of each layer.
         strides: of each layer's transition.
         fpi: which layers are FPI layers; the others are conventional (one evaluation, never chosen).
+        cell: what the layers iterate; see `dynalay.cells`.
         rounds: how often the agent may act on a sample.
         iterations: evaluations of a cell that one re-evaluation may take.
         tolerance: relative residual at which a sample's layer counts as solved.
@@ -69,6 +70,7 @@ class DynaLay(AdaptiveClassifier):
         channels: tuple[int, ...] = (16, 32, 64),
         strides: tuple[int, ...] = (1, 2, 2),
         fpi: tuple[bool, ...] = (True, True, True),
+        cell: Literal["residual", "recall"] = "residual",
         rounds: int = 4,
         iterations: int = 4,
         tolerance: float = 1e-2,
@@ -119,7 +121,7 @@ class DynaLay(AdaptiveClassifier):
         ]
         layers = [
             FPILayer(
-                ResidualCell(width),
+                CELLS[cell](width),
                 solver=SOLVERS[solver](),
                 gradient=gradient,
                 relative_tolerance=tolerance,
@@ -134,6 +136,7 @@ class DynaLay(AdaptiveClassifier):
         )
         self.network = FPINetwork(stem, transitions, layers, head, image_shape, fpi)
         self.agent = Agent(channels, scalar_features(len(layers)), hidden, sees_activations)
+        self.allowed: Tensor
         self.register_buffer("allowed", torch.tensor([True, *fpi]), persistent=False)
         self.choosable = tuple(number for number, solvable in enumerate(fpi, start=1) if solvable)
 
@@ -244,17 +247,16 @@ class DynaLay(AdaptiveClassifier):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Random action sequences with a loss at every round, so that all paths are sound."""
         losses: list[Tensor] = []
-        weights: list[float] = []
         accuracies: list[Tensor] = []
 
         def answered(state: InnerState) -> None:
-            weights.append(1.0 if losses else self.direct_weight)
             losses.append(functional.cross_entropy(state.logits.float(), labels))
             accuracies.append((state.logits.detach().argmax(dim=1) == labels).float().mean())
 
         policy = policies.uniform(self.allowed, generator) if self.choosable else policies.always((0,), 0)
         state, _ = self._run(images, policy, meter, answered=answered)
-        loss = sum(weight * one for weight, one in zip(weights, losses, strict=True)) / sum(weights)
+        weights = torch.tensor([self.direct_weight] + [1.0] * (len(losses) - 1), device=labels.device)
+        loss = (weights * torch.stack(losses)).sum() / weights.sum()
         metrics = {"accuracy_direct": accuracies[0], "accuracy_last": accuracies[-1]}
         return loss, metrics | self._residual_metrics(state)
 

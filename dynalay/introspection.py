@@ -20,14 +20,15 @@ def scalar_features(layers: int) -> int:
 def scalars(state: InnerState, rows: Tensor, round_: int, rounds: int, previous: Tensor, price: Tensor) -> Tensor:
     """The numbers that the agent sees beside the pooled activations, float32 [len(rows), features], each of order one.
 
-    In this order: the present answer's highest probability, entropy (over the entropy of chance) and margin; each layer's
-    last relative residual (logarithm) and whether it is at its fixed point; the share of rounds used; the previous action,
-    one-hot; the price of compute (logarithm).
+    In this order: the present answer's highest probability, entropy (over the entropy of chance) and margin; each
+    layer's last relative residual (logarithm) and whether it is at its fixed point; the share of rounds used; the
+    previous action, one-hot; the price of compute (logarithm).
 
     Args:
         state: the inner state of the batch.
         rows: int64, the samples that are still open.
-        round_, rounds: the round now beginning, from 1, and how many there may be.
+        round_: the round now beginning, from 1.
+        rounds: how many there may be.
         previous: int64 [batch], each sample's previous action.
         price: float [batch].
     """

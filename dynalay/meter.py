@@ -71,7 +71,7 @@ class Meter:
         return component.module(*inputs)
 
     def note(self, name: str, values: Tensor, rows: Tensor | None = None) -> None:
-        """Record `values` [len(rows)] of `rows` under `name`; samples never noted hold NaN (floats) or -1 (integers)."""
+        """Record `values` [len(rows)] of `rows` under `name`; other samples hold NaN (floats) or -1 (integers)."""
         if name not in self.notes:
             absent = float("nan") if values.is_floating_point() else -1
             self.notes[name] = torch.full((self.samples,), absent, dtype=values.dtype, device=values.device)

@@ -1,7 +1,7 @@
 """The main model: a stem, FPI layers one above the other, and a head, with an inner state that can be worked on.
 
-The network knows nothing of images or of who decides: any modules of fitting shapes make one, and `direct` and `re_evaluate`
-are all that an agent can ask of it.
+The network knows nothing of images or of who decides: any modules of fitting shapes make one, and `direct` and
+`re_evaluate` are all that an agent can ask of it.
 """
 
 from collections.abc import Sequence
@@ -71,11 +71,16 @@ class FPINetwork(nn.Module):
             raise ValueError(f"{len(layers)} layers need as many transitions and entries of solved")
         self.stem = stem
         self.transitions = nn.ModuleList(transitions)
-        self.layers = nn.ModuleList(layers)
+        self._layers = nn.ModuleList(layers)
         self.head = head
         self.input_shape = input_shape
         self.solved = tuple(solved) if solved else (True,) * len(layers)
         self.state_shapes = self._shapes()
+
+    @property
+    def layers(self) -> list[FPILayer]:
+        """The FPI layers, from the lowest up."""
+        return [layer for layer in self._layers if isinstance(layer, FPILayer)]
 
     @torch.no_grad()
     def _shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -139,8 +144,7 @@ class FPINetwork(nn.Module):
         layer = self.layers[chosen]
         solution = layer(
             inputs[chosen][rows],
-            # A state is where a search starts, not a function to differentiate: this bounds a round's graph to the round.
-            states[chosen][rows].detach(),
+            states[chosen][rows],
             rows=rows,
             run=partial(meter, f"layer{chosen + 1}.cell"),
             update=partial(meter, update) if (update := f"layer{chosen + 1}.update") in meter.components else None,
@@ -151,9 +155,9 @@ class FPINetwork(nn.Module):
         converged = _put_column(converged, rows, chosen, solution.converged)
         for upper in range(chosen + 1, len(self.layers)):
             u = meter(f"layer{upper + 1}.transition", hidden, rows=rows)
-            old = states[upper][rows].detach() if self.solved[upper] else torch.zeros_like(u)
+            old = states[upper][rows] if self.solved[upper] else torch.zeros_like(u)
             hidden = meter(f"layer{upper + 1}.cell", old, u, rows=rows)
-            gap = (hidden.detach() - old).flatten(1).norm(dim=1)
+            gap = (hidden - old).detach().flatten(1).norm(dim=1)
             residual = gap / hidden.detach().flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
             inputs[upper] = _put(inputs[upper], rows, u)
             states[upper] = _put(states[upper], rows, hidden)

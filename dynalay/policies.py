@@ -1,7 +1,7 @@
 """Who decides, round for round, what to compute next: the agent, or a control in its place.
 
-A policy is called as ``policy(state, rows, round_, previous)`` with the inner state, the open samples (int64 [rows]), the
-round (from 1) and every sample's previous action (int64 [batch]); it returns int64 [rows]: 0 to answer now, l to
+A policy is called as ``policy(state, rows, round_, previous)`` with the inner state, the open samples (int64 [rows]),
+the round (from 1) and every sample's previous action (int64 [batch]); it returns int64 [rows]: 0 to answer now, l to
 re-evaluate layer l.
 """
 

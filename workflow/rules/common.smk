@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 from benchmark import configuration as configurations
 from benchmark.errors import UserError
 
@@ -23,20 +21,21 @@ PARTIAL = str(config.get("partial", False)).lower() in ("true", "1", "yes")
 
 try:
     configuration = configurations.load(CONFIGURATION)
-except UserError as error:
-    raise WorkflowError(str(error))
+except UserError as error:  # one message, instead of Snakemake's view of an exception
+    sys.exit(f"error: {error}")
 
 EXPERIMENT = f"{RESULTS}/{configuration.experiment}"
 DATASET = f"{EXPERIMENT}/{{dataset}}"
 RUN = f"{DATASET}/{{method}}/seed{{seed}}"
+FIGURE_SUFFIXES = (".pdf", ".png", ".csv", ".parquet", ".svg")
 ENVIRONMENT = Path(workflow.basedir, "environment.yml")
 
-# Arguments of the verbs.  They are no `params`: moving the data folder must not train everything again.
-ON_EXPERIMENT = shlex.join(["--config", CONFIGURATION, "--results", RESULTS])
-ON_DATASET = shlex.join(["--config", CONFIGURATION, "--data", DATA]) + " --dataset {wildcards.dataset}"
-ON_RUN = f"{ON_EXPERIMENT} --data {shlex.quote(DATA)} " + (
-    "--dataset {wildcards.dataset} --method {wildcards.method} --seed {wildcards.seed}"
-)
+# Options of the verbs.  They are no `params`: moving the data folder must not train everything again.
+WITH_DATA = shlex.join(["--config", CONFIGURATION, "--data", DATA])
+WITH_RESULTS = shlex.join(["--config", CONFIGURATION, "--results", RESULTS])
+WITH_BOTH = shlex.join(["--config", CONFIGURATION, "--results", RESULTS, "--data", DATA])
+OF_DATASET = "--dataset {wildcards.dataset}"
+OF_RUN = "--dataset {wildcards.dataset} --method {wildcards.method} --seed {wildcards.seed}"
 
 
 wildcard_constraints:
@@ -57,10 +56,18 @@ def records(wildcards) -> list[str]:
 
 
 def figure_files(wildcards) -> list[str]:
-    """One file of every figure that the experiment can have.  Imported here: a job on a cluster node need not know."""
+    """All figures that the experiment can have, in every format."""
+    # Imported here, since it takes a second that jobs on a cluster's nodes need not spend.
     from benchmark.figures import applicable
 
-    return [f"{EXPERIMENT}/figures/{name}.svg" for name in applicable(configuration)]
+    return [f"{EXPERIMENT}/figures/{name}{suffix}" for name in applicable(configuration) for suffix in FIGURE_SUFFIXES]
+
+
+def caption(wildcards) -> str:
+    """A figure's caption, for Snakemake's report."""
+    from benchmark import figures
+
+    return figures.caption(wildcards.figure)
 
 
 def draw_what_there_is() -> None:

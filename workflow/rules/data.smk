@@ -14,4 +14,4 @@ rule data:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark data {ON_DATASET} > {{log}} 2>&1"
+        f"python -m benchmark data {OF_DATASET} {WITH_DATA} > {{log}} 2>&1"

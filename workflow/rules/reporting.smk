@@ -12,7 +12,7 @@ rule summary:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark summary {ON_EXPERIMENT} > {{log}} 2>&1"
+        f"python -m benchmark summary {WITH_RESULTS} > {{log}} 2>&1"
 
 
 rule tables:
@@ -30,7 +30,7 @@ rule tables:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark tables {ON_EXPERIMENT} > {{log}} 2>&1"
+        f"python -m benchmark tables {WITH_RESULTS} > {{log}} 2>&1"
 
 
 rule verdicts:
@@ -43,15 +43,14 @@ rule verdicts:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark verdicts {ON_EXPERIMENT} > {{log}} 2>&1"
+        f"python -m benchmark verdicts {WITH_RESULTS} > {{log}} 2>&1"
 
 
 rule figure:
     input:
         f"{EXPERIMENT}/summary",
     output:
-        f"{EXPERIMENT}/figures/{{figure}}.pdf",
-        f"{EXPERIMENT}/figures/{{figure}}.png",
+        multiext(f"{EXPERIMENT}/figures/{{figure}}", *FIGURE_SUFFIXES[:-1]),
         report(
             f"{EXPERIMENT}/figures/{{figure}}.svg",
             caption="../report/figures.rst",
@@ -62,8 +61,12 @@ rule figure:
         f"{EXPERIMENT}/logs/figure-{{figure}}.log",
     conda:
         ENVIRONMENT
+    resources:
+        processors=1,
+    params:
+        caption=caption,
     shell:
-        f"python -m benchmark figure {{wildcards.figure}} {ON_EXPERIMENT} > {{log}} 2>&1"
+        f"python -m benchmark figure {{wildcards.figure}} {WITH_BOTH} > {{log}} 2>&1"
 
 
 rule figures:
@@ -83,4 +86,4 @@ rule page:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark report {ON_EXPERIMENT} > {{log}} 2>&1"
+        f"python -m benchmark report {WITH_RESULTS} > {{log}} 2>&1"

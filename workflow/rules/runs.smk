@@ -19,7 +19,7 @@ rule train:
     params:
         digest=digest,
     shell:
-        f"python -m benchmark train {ON_RUN} > {{log}} 2>&1"
+        f"python -m benchmark train {OF_RUN} {WITH_BOTH} > {{log}} 2>&1"
 
 
 rule evaluate:
@@ -38,4 +38,4 @@ rule evaluate:
     params:
         digest=digest,
     shell:
-        f"python -m benchmark evaluate {ON_RUN} > {{log}} 2>&1"
+        f"python -m benchmark evaluate {OF_RUN} {WITH_BOTH} > {{log}} 2>&1"

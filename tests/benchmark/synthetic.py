@@ -118,6 +118,33 @@ class Experiment:
             return
         folder = run.folder(results)
         folder.mkdir(parents=True, exist_ok=True)
+        self.write_description(run, results)
+        if str(run) in self.failed:
+            return
+        truth = self.methods[run.method]
+        costs = {name: {"macs": macs, "uncounted": {}} for name, macs in component_macs(truth).items()}
+        (folder / "costs.json").write_text(json.dumps(costs))
+        records.write(folder / "records.parquet", self.records(run))
+        epochs = np.arange(1, 6)
+        history = pd.DataFrame(
+            {
+                "epoch": epochs,
+                "step": 10 * epochs,
+                "loss": 1 / epochs,
+                "validation_accuracy": 1 - 0.5 / epochs,
+                "validation_macs": REFERENCE_MACS / epochs,
+                "training_macs": 10**11 * epochs,
+                "seconds": 12.0 * epochs,
+            }
+        )
+        if isinstance(truth, Adaptive) and truth.controls:
+            history["reward"] = 0.8 - 0.3 / epochs
+            for action in range(LAYERS + 1):
+                history[f"choice{action}"] = 1 / (LAYERS + 1)
+        history.to_csv(folder / "history.csv", index=False)
+
+    def write_description(self, run: Run, results: Path) -> None:
+        """Write one run's run.json."""
         description = {
             "run": str(run),
             "digest": run.digest,
@@ -128,25 +155,14 @@ class Experiment:
             "versions": {"torch": "2.11.0"},
             "hardware": {"device": "cpu", "processor": "synthetic", "cores": 2, "gpu": None},
             "training_seconds": 60.0 + run.seed,
-            "training_macs": 10**12,
+            "training_macs": 5 * 10**11,
             "evaluation_seconds": 2.0,
             "parameters": 10_000,
             "preemptions": 0,
         }
         if str(run) in self.failed:
             description |= {"status": "failed", "error": "OutOfMemoryError: the synthetic device is full"}
-            (folder / "run.json").write_text(json.dumps(description))
-            return
-        truth = self.methods[run.method]
-        costs = component_macs(truth)
-        records.write(folder / "records.parquet", self.records(run))
-        (folder / "costs.json").write_text(
-            json.dumps({name: {"macs": n, "uncounted": {}} for name, n in costs.items()})
-        )
-        (folder / "run.json").write_text(json.dumps(description))
-        epochs = np.arange(1, 6)
-        history = pd.DataFrame({"epoch": epochs, "loss": 1 / epochs, "validation_accuracy": 1 - 0.5 / epochs})
-        history.to_csv(folder / "history.csv", index=False)
+        (run.folder(results) / "run.json").write_text(json.dumps(description))
 
     def records(self, run: Run) -> pd.DataFrame:
         """One run's records; validation has half as many samples as test."""
@@ -185,7 +201,9 @@ class Experiment:
                     for turn in range(1, ROUNDS + 1):
                         action = np.where(spent >= turn, 1 + (turn - 1) % LAYERS, np.where(spent == turn - 1, 0, -1))
                         columns[f"note.action{turn}"] = action.astype(np.int16)
-                        columns[f"note.residual{turn}"] = np.where(spent >= turn, 0.5**turn, np.nan).astype(np.float32)
+                    for layer in range(1, LAYERS + 1):
+                        evaluations = executions[f"layer{layer}.cell"]
+                        columns[f"note.residual{layer}"] = (0.5**evaluations).astype(np.float32)
                 parts.append({name: np.broadcast_to(values, samples) for name, values in columns.items()})
         table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for name in ("split", "policy", "operating_point"):
@@ -201,14 +219,14 @@ def component_macs(truth: Truth) -> dict[str, int]:
     """MACs of one execution of each component."""
     if isinstance(truth, Static):
         return {"network": truth.macs}
-    return {"direct": truth.direct_macs, **{f"layer{layer}": truth.round_macs for layer in range(1, LAYERS + 1)}}
+    return {"direct": truth.direct_macs, **{f"layer{layer}.cell": truth.round_macs for layer in range(1, LAYERS + 1)}}
 
 
 def executed(truth: Truth, spent: np.ndarray) -> dict[str, np.ndarray]:
     """How often each component ran, int16 [samples]: round r re-evaluates layer 1 + (r - 1) mod LAYERS."""
     if isinstance(truth, Static):
         return {"network": np.ones(len(spent), np.int16)}
-    layers = {f"layer{layer}": (spent + LAYERS - layer) // LAYERS for layer in range(1, LAYERS + 1)}
+    layers = {f"layer{layer}.cell": (spent + LAYERS - layer) // LAYERS for layer in range(1, LAYERS + 1)}
     return {"direct": np.ones(len(spent), np.int16)} | {name: count.astype(np.int16) for name, count in layers.items()}
 
 

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that name one run, its folders and its device."""
-    parser.add_argument("--config", type=Path, required=True, help="the experiment's configuration, such as config/quick.yaml")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="the experiment's configuration, such as config/quick.yaml"
+    )
     parser.add_argument("--dataset", required=True, help="a dataset's label in the configuration")
     parser.add_argument("--method", required=True, help="a method's label in the configuration")
     parser.add_argument("--seed", type=int, required=True, help="one of the configuration's seeds")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="the folder of all results (default: results)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="the folder of all results (default: results)"
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of all data (default: data)")
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU where there is one (default)"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="auto takes a GPU where there is one (default)",
     )
 
 

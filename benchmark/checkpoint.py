@@ -34,7 +34,9 @@ def load(path: Path, run: Run, device: torch.device) -> dict[str, Any] | None:
     except OSError as error:
         raise UserError(f"Cannot read the checkpoint {path}: {error.strerror}.") from None
     except Exception as error:  # torch.load answers damage with whatever its unpickler stumbled over
-        raise UserError(f"The checkpoint {path} is damaged or no checkpoint ({type(error).__name__}). {remedy}") from None
+        raise UserError(
+            f"The checkpoint {path} is damaged or no checkpoint ({type(error).__name__}). {remedy}"
+        ) from None
     if found != FORMAT:
         raise UserError(f"The checkpoint {path} has format {found}; this version reads format {FORMAT}. {remedy}")
     differences = list(_differences(saved, run.resolved()))

@@ -8,26 +8,38 @@ import ast
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 import baselines
 from benchmark.errors import UserError
 from benchmark.signatures import parameters_model
 
 #: Labels become folder names and Snakemake wildcards.
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 Positive = Annotated[int, Field(ge=1)]
+#: Names of folders that stand beside the datasets' in an experiment's results.
+RESERVED = ("figures", "logs", "summary", "tables")
+
+
+def _counted(seeds: Any) -> Any:
+    """A number of seeds as the list of the first so many."""
+    if isinstance(seeds, tuple):
+        return seeds
+    if type(seeds) is not int or not 0 < seeds <= 10_000:
+        raise ValueError("must be a list of seeds, or how many (1 to 10,000)")
+    return tuple(range(seeds))
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Augmentation(_Strict):
@@ -49,31 +61,43 @@ class Recipe(_Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     augmentation: Augmentation = Augmentation()
 
 
-class _MethodEntry(_Strict):
+class MethodEntry(_Strict):
+    """What stands under a method's label."""
+
     kind: str | None = None
     parameters: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
 
 
-class _DatasetEntry(_Strict):
+class MethodOverride(_Strict):
+    """What one dataset says otherwise of a method."""
+
+    parameters: dict[str, Any] = {}
+    recipe: dict[str, Any] = {}
+
+
+class DatasetEntry(_Strict):
+    """What stands under a dataset's label."""
+
     kind: str | None = None
     parameters: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
-    methods: dict[Label, _MethodEntry] = {}
+    methods: dict[Label, MethodOverride] = {}
 
 
-class _File(_Strict):
+class File(_Strict):
+    """A configuration as it is written."""
+
     experiment: Label
-    seeds: Positive | tuple[Annotated[int, Field(ge=0)], ...]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], BeforeValidator(_counted)]
     reference: Label
     recipe: dict[str, Any] = {}
-    datasets: dict[Label, _DatasetEntry | None]
-    methods: dict[Label, _MethodEntry | None]
+    datasets: dict[Label, DatasetEntry | None]
+    methods: dict[Label, MethodEntry | None]
 
 
 @dataclass(frozen=True)
@@ -184,7 +208,9 @@ def dataset_defaults(kind: str) -> Mapping[str, Any]:
     try:
         return signatures[kind]().model_dump()
     except ValidationError as error:
-        raise UserError(f"{kind} needs parameters from a configuration (--config):\n{_explain(error, signatures[kind])}") from None
+        raise UserError(
+            f"{kind} needs parameters from a configuration (--config):\n{_explain(error, signatures[kind])}"
+        ) from None
 
 
 def load(path: Path | str) -> Configuration:
@@ -195,28 +221,31 @@ def load(path: Path | str) -> Configuration:
     """
     path = Path(path)
     try:
-        file = _File.model_validate(_read(path))
+        file = File.model_validate(_read(path))
     except ValidationError as error:
-        raise UserError(f"{path}:\n{_explain(error, _File)}") from None
+        raise UserError(f"{path}:\n{_explain(error, File)}") from None
     return _Resolver(path, file).configuration()
 
 
 def _read(path: Path) -> Any:
     try:
-        content = yaml.load(path.read_text(), Loader=_UniqueKeys)
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"Cannot read the configuration {path}: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise UserError(f"The configuration {path} is not a text file in UTF-8.") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"The configuration {path} is not valid YAML: {error}") from None
+    try:
+        content = _tuples(yaml.load(text, Loader=_Loader))
+    except Exception as error:  # beside its own errors, PyYAML stumbles in many ways over tags that do not fit
+        reason = str(error).replace('"<unicode string>"', str(path)) or type(error).__name__
+        raise UserError(f"The configuration {path} is not valid YAML: {reason}") from None
     if not isinstance(content, dict):
-        raise UserError(f"The configuration {path} must be a mapping with the keys {', '.join(_File.model_fields)}.")
-    return _tuples(content)
+        raise UserError(f"The configuration {path} must be a mapping with the keys {', '.join(File.model_fields)}.")
+    return content
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key given twice is an error, where YAML itself silently takes the last."""
+class _Loader(yaml.SafeLoader):
+    """YAML without two of its traps: a key given twice is an error, and 1e-3 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -226,73 +255,91 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-class _Resolver:
-    """Merges overrides and checks parameters; collects all mistakes before it complains."""
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
-    def __init__(self, path: Path, file: _File) -> None:
+
+class _Resolver:
+    """Merges overrides and checks parameters; collects all mistakes before it complains.
+
+    Every layer is checked where it stands, so that a mistake is told once, with the key under which it was made.
+    """
+
+    def __init__(self, path: Path, file: File) -> None:
         self.path = path
         self.file = file
+        self.datasets = {label: entry or DatasetEntry() for label, entry in file.datasets.items()}
+        self.methods = {label: entry or MethodEntry() for label, entry in file.methods.items()}
         self.mistakes: list[str] = []
-        self.dataset_signatures = _dataset_signatures()
-        self.method_signatures = _method_signatures()
 
     def configuration(self) -> Configuration:
-        file = self.file
-        seeds = tuple(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
-        if not seeds or len(set(seeds)) < len(seeds):
-            self.mistakes.append(f"seeds: must name at least one seed and none twice, not {list(seeds)}.")
-        for key in ("datasets", "methods"):
-            if not getattr(file, key):
-                self.mistakes.append(f"{key}: is empty, so there is nothing to run; name at least one.")
-        if file.methods and file.reference not in file.methods:
-            known = tuple(file.methods)
-            self.mistakes.append(f"reference: no method {file.reference!r}.{_suggest(file.reference, known)}")
-        datasets = {label: entry or _DatasetEntry() for label, entry in file.datasets.items()}
-        methods = {label: entry or _MethodEntry() for label, entry in file.methods.items()}
-        runs = {
-            (dataset, method): run
-            for dataset in datasets
-            for method in methods
-            if (run := self._run(dataset, datasets[dataset], method, methods[method])) is not None
-        }
+        self._check_file()
+        self._check("recipe", Recipe, self.file.recipe)
+        dataset_parameters = {label: self._dataset(label, entry) for label, entry in self.datasets.items()}
+        models = {label: self._method(label, entry) for label, entry in self.methods.items()}
+        for label, entry in self.datasets.items():
+            self._check_overrides(label, entry, models)
+        if not self.mistakes:  # each layer is sound; merged, only a parameter without default can still be missing
+            runs = {
+                (dataset, method): self._run(dataset, dataset_parameters[dataset], method, models[method])
+                for dataset in self.datasets
+                for method in self.methods
+            }
         if self.mistakes:
-            raise UserError(f"{self.path}:\n" + "\n".join(f"  {mistake}" for mistake in dict.fromkeys(self.mistakes)))
+            raise UserError(f"{self.path}:\n" + "\n".join(f"  {mistake}" for mistake in self.mistakes))
         return Configuration(
-            experiment=file.experiment,
-            seeds=seeds,
-            reference=file.reference,
-            dataset_kinds={label: entry.kind or label for label, entry in datasets.items()},
-            dataset_parameters={dataset: run.dataset_parameters for (dataset, _), run in runs.items()},
-            method_kinds={label: entry.kind or label for label, entry in methods.items()},
+            experiment=self.file.experiment,
+            seeds=self.file.seeds,
+            reference=self.file.reference,
+            dataset_kinds={label: entry.kind or label for label, entry in self.datasets.items()},
+            dataset_parameters=dataset_parameters,
+            method_kinds={label: entry.kind or label for label, entry in self.methods.items()},
             _runs=runs,
         )
 
-    def _run(self, dataset: str, data: _DatasetEntry, method: str, entry: _MethodEntry) -> Run | None:
-        for label in data.methods:
-            if label not in self.file.methods:
-                hint = _suggest(label, tuple(self.file.methods))
-                self.mistakes.append(f"datasets.{dataset}.methods.{label}: no such method.{hint}")
-        override = data.methods.get(method, _MethodEntry())
-        if override.kind is not None:
-            self.mistakes.append(
-                f"datasets.{dataset}.methods.{method}.kind: belongs to methods.{method}; remove it here."
-            )
-        dataset_parameters = self._parameters(
-            f"datasets.{dataset}", data.kind or dataset, self.dataset_signatures, data.parameters
-        )
-        method_parameters = self._parameters(
-            f"methods.{method}" if method not in data.methods else f"datasets.{dataset}.methods.{method}",
-            entry.kind or method,
-            self.method_signatures,
-            entry.parameters | override.parameters,
-        )
-        recipe = self._checked(
-            f"the recipe of {dataset}/{method}",
-            Recipe,
-            _merge(self.file.recipe, data.recipe, entry.recipe, override.recipe),
-        )
-        if dataset_parameters is None or method_parameters is None or recipe is None:
-            return None
+    def _check_file(self) -> None:
+        seeds = self.file.seeds
+        if not seeds or len(set(seeds)) < len(seeds):
+            self.mistakes.append(f"seeds: must name at least one seed and none twice, not {_shown(seeds)}.")
+        for key in ("datasets", "methods"):
+            if not getattr(self, key):
+                self.mistakes.append(f"{key}: is empty, so there is nothing to run; name at least one.")
+        if self.methods and self.file.reference not in self.methods:
+            hint = _suggest(self.file.reference, tuple(self.methods))
+            self.mistakes.append(f"reference: no method {self.file.reference!r}.{hint}")
+        self.mistakes += [
+            f"datasets.{label}: is the name of another folder of results; choose another label, and name the kind."
+            for label in self.datasets
+            if label in RESERVED
+        ]
+
+    def _dataset(self, label: str, entry: DatasetEntry) -> Any:
+        self._check(f"datasets.{label}.recipe", Recipe, entry.recipe)
+        model = self._model(f"datasets.{label}", entry.kind, label, _dataset_signatures())
+        checked = None if model is None else self._check(f"datasets.{label}.parameters", model, entry.parameters)
+        return None if checked is None else checked.model_dump()
+
+    def _method(self, label: str, entry: MethodEntry) -> type[BaseModel] | None:
+        self._check(f"methods.{label}.recipe", Recipe, entry.recipe)
+        model = self._model(f"methods.{label}", entry.kind, label, _method_signatures())
+        if model is not None:
+            self._check(f"methods.{label}.parameters", model, entry.parameters, whole=False)
+        return model
+
+    def _check_overrides(self, dataset: str, entry: DatasetEntry, models: Mapping[str, type[BaseModel] | None]) -> None:
+        for method, override in entry.methods.items():
+            where = f"datasets.{dataset}.methods.{method}"
+            self._check(f"{where}.recipe", Recipe, override.recipe)
+            if method not in models:
+                self.mistakes.append(f"{where}: no such method.{_suggest(method, tuple(models))}")
+            elif (model := models[method]) is not None:
+                self._check(f"{where}.parameters", model, override.parameters, whole=False)
+
+    def _run(self, dataset: str, dataset_parameters: Any, method: str, model: type[BaseModel] | None) -> Run:
+        data, entry = self.datasets[dataset], self.methods[method]
+        override = data.methods.get(method, MethodOverride())
+        parameters = self._check(f"methods.{method}.parameters", model, entry.parameters | override.parameters)
         return Run(
             experiment=self.file.experiment,
             dataset=dataset,
@@ -301,25 +348,30 @@ class _Resolver:
             dataset_kind=data.kind or dataset,
             dataset_parameters=dataset_parameters,
             method_kind=entry.kind or method,
-            method_parameters=method_parameters,
-            recipe=recipe,
+            method_parameters=parameters.model_dump() if parameters is not None else {},
+            recipe=Recipe.model_validate(_merge(self.file.recipe, data.recipe, entry.recipe, override.recipe)),
         )
 
-    def _parameters(self, where: str, kind: str, known: Mapping[str, type[BaseModel]], given: dict[str, Any]) -> Any:
-        if kind not in known:
-            self.mistakes.append(f"{where}: no kind {kind!r}.{_suggest(kind, tuple(known))}")
-            return None
-        checked = self._checked(f"{where}.parameters", known[kind], given)
-        return None if checked is None else checked.model_dump()
+    def _model(
+        self, where: str, kind: str | None, label: str, known: Mapping[str, type[BaseModel]]
+    ) -> type[BaseModel] | None:
+        if kind is None and label not in known:
+            self.mistakes.append(f"{where}: no kind {label!r}, and no other is named.{_suggest(label, tuple(known))}")
+        elif kind is not None and kind not in known:
+            self.mistakes.append(f"{where}.kind: no kind {kind!r}.{_suggest(kind, tuple(known))}")
+        return known.get(kind or label)
 
-    def _checked(self, where: str, model: type[BaseModel], given: dict[str, Any]) -> Any:
+    def _check(self, where: str, model: Any, given: dict[str, Any], whole: bool = True) -> Any:
+        """`given` as the model, or None with the mistakes noted; unless `whole`, keys may still be missing."""
         try:
             return model.model_validate(given)
         except ValidationError as error:
-            self.mistakes.append(f"{where}:\n{_explain(error, model)}")
+            lines = _mistakes(error, model, where, whole)
+            self.mistakes += [line for line in lines if line not in self.mistakes]
             return None
 
 
+@cache
 def _dataset_signatures() -> dict[str, type[BaseModel]]:
     found = {}
     for source in sorted((Path(__file__).parent / "data" / "kinds").glob("*.py")):
@@ -329,6 +381,7 @@ def _dataset_signatures() -> dict[str, type[BaseModel]]:
     return found
 
 
+@cache
 def _method_signatures() -> dict[str, type[BaseModel]]:
     found = {name: baselines.constructor(source) for name, source in baselines.method_sources().items()}
     return {name: parameters_model(name, pair[1]) for name, pair in found.items() if pair}
@@ -368,18 +421,46 @@ def _suggest(name: Any, known: tuple[str, ...]) -> str:
     return f" Did you mean {close[0]!r}?" if close else f" There are: {', '.join(known)}."
 
 
+def _shown(value: Any) -> str:
+    """What was given, as far as it is worth showing."""
+    text = repr(_plain(value))
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    return "\n".join(f"  {line}" for line in _mistakes(error, model))
+
+
+def _mistakes(error: ValidationError, model: type[BaseModel], where: str = "", whole: bool = True) -> Iterator[str]:
     """Pydantic's findings, one line each: the key, what is wrong, and what was given or probably meant."""
-    lines = []
     for detail in error.errors():
-        key = ".".join(str(part) for part in detail["loc"])
+        location = detail["loc"]
+        key = ".".join(str(part) for part in (where, *location) if part not in ("", "[key]"))
         if detail["type"] == "extra_forbidden":
-            lines.append(f"  {key}: unknown key.{_suggest(detail['loc'][-1], _keys(model, detail['loc'][:-1]))}")
+            yield f"{key}: unknown key.{_suggest(location[-1], _keys(model, location[:-1]))}"
+        elif detail["type"] == "missing" and isinstance(location[-1], int):
+            yield f"{key}: is missing; the list is too short."
         elif detail["type"] == "missing":
-            lines.append(f"  {key}: is missing; add it.")
+            if whole:
+                yield f"{key}: is missing; add it."
+        elif detail["type"] == "string_pattern_mismatch":  # only labels have a pattern
+            allowed = "letters, digits, '_', '.' and '-', and begin with a letter or a digit"
+            yield f"{key}: must be made of {allowed}, not {_shown(detail['input'])}."
         else:
-            lines.append(f"  {key}: {detail['msg']}, not {_plain(detail['input'])!r}.")
-    return "\n".join(dict.fromkeys(lines))
+            message = detail["msg"]
+            for pydantic, plain in _PLAIN_WORDS.items():
+                message = message.replace(pydantic, plain)
+            yield f"{key}: {message}, not {_shown(detail['input'])}."
+
+
+_PLAIN_WORDS = {
+    "Value error, ": "",
+    "Input should": "must",
+    "Keys should be strings": "must be a text",
+    "a valid tuple": "a list",
+    "a valid dictionary": "a mapping",
+    "a valid string": "a text",
+}
 
 
 def _keys(model: Any, location: tuple[int | str, ...]) -> tuple[str, ...]:

@@ -16,11 +16,11 @@ def parameters_model(name: str, function: ast.FunctionDef) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
         try:
-            annotation = eval(ast.unparse(argument.annotation), {"Literal": Literal})  # type: ignore[arg-type] # noqa: S307
+            annotation = eval(ast.unparse(argument.annotation), {"Literal": Literal})  # type: ignore[arg-type]
             fields[argument.arg] = (annotation, ... if default is None else ast.literal_eval(default))
         except (NameError, TypeError, ValueError, AttributeError) as error:
             raise TypeError(
                 f"{name}, line {argument.lineno}: parameter {argument.arg!r} needs an annotation of built-in types or "
                 f"Literal, and a literal default ({error})"
             ) from error
-    return create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    return create_model(name, __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)

@@ -435,7 +435,8 @@ def _mistakes(error: ValidationError, model: type[BaseModel], where: str = "", w
     """Pydantic's findings, one line each: the key, what is wrong, and what was given or probably meant."""
     for detail in error.errors():
         location = detail["loc"]
-        key = ".".join(str(part) for part in (where, *location) if part not in ("", "[key]"))
+        parts = [where] * bool(where) + [str(part) or "''" for part in location if part != "[key]"]
+        key = ".".join(parts)
         if detail["type"] == "extra_forbidden":
             yield f"{key}: unknown key.{_suggest(location[-1], _keys(model, location[:-1]))}"
         elif detail["type"] == "missing" and isinstance(location[-1], int):

@@ -159,7 +159,7 @@ def test_all_mistakes_are_told_at_once_and_each_once(load):
         ('seeds: !!int ""', "not valid YAML"),
         ("seeds: !!python/object:os.system {}", "not valid YAML"),
         ("? [a, b]\n: 1\n", "not valid YAML"),
-        ("seeds: " + "[" * 1500 + "]" * 1500, "not valid YAML"),
+        ("seeds: " + "[" * 500 + "]" * 500, "not valid YAML"),
         ("1: 2\n", "1: must be a text"),
     ],
 )
@@ -258,7 +258,7 @@ def test_mutated_configurations_are_sound_or_refused_by_a_key(load, seed):
         told = refusal(load, content)
         outcomes.append(told is None)
         if told is not None:
-            keys = [str(key) for key in path if key != ""]
+            keys = [str(key) or "''" for key in path]
             if path[0] == "methods":
                 keys.append("reference")  # names a method that may be there no longer
             assert any(key in line for line in told.splitlines()[1:] for key in keys), f"{path}: {told}"

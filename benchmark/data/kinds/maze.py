@@ -5,16 +5,18 @@ connectedness of Minsky & Papert 1969) must tell whether the markers are joined.
 which they are, by closing one of two *gates*:
 
 - the *cut*: an open cell through which every path between the markers leads; closed, they are not joined;
-- the *decoy*: an open cell that looks alike (its 8 neighbours are the same up to rotation and reflection), about as far
-  from the markers, but without which they remain joined.
+- the *decoy*: an open cell that looks alike (its 8 neighbours are the same up to rotation and reflection), as far from
+  the nearer marker and about as far from the other one, but without which the markers remain joined.
 
 Grid, markers and gates are drawn first, and a toss of a coin then decides which gate is closed.  Hence the two classes
 agree exactly in the distributions of the markers' places and distances, of the number of open cells, and of the path's
 length with both gates open; local patterns differ only by where a gate lies.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +25,8 @@ from scipy import ndimage
 from benchmark.data.raw import RawDataset, RawSplit
 from benchmark.errors import UserError
 
-# Grids are padded by a wall all round, bool [mazes, size + 2, size + 2], True where open; cells are int64 [mazes], flat
-# indices into that whole array, so that a step to a neighbour is the addition of a constant.
+# Grids are padded by a wall all round: bool [mazes, size + 2, size + 2], True where open.  A cell is an index into its
+# own flattened grid, so that a step to a neighbour is the addition of a constant.
 Grids = NDArray[np.bool_]
 Cells = NDArray[np.int64]
 
@@ -36,7 +38,7 @@ _IN_PLANE = np.array([[[0] * 3] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0] * 3
 
 @dataclass(frozen=True)
 class Gated:
-    """Grids in which the markers are joined, and their two gates.  Each [mazes, ...]; cells within their own grid."""
+    """Grids in which the markers are joined, and their two gates; each [mazes, ...]."""
 
     grids: Grids
     start: Cells
@@ -84,22 +86,20 @@ def generate(
 
 
 def _split(samples: int, size: int, density: float, longest: int, rng: np.random.Generator) -> RawSplit:
-    gated = _gated_mazes(samples, size, density, longest, rng)
+    gated = gated_mazes(samples, size, density, longest, rng)
     joined = rng.permutation(np.arange(samples) % 2 == 0)
-    grids = gated.grids.copy()
-    offset = np.arange(samples) * grids[0].size
-    start, end = gated.start + offset, gated.end + offset
-    grids.ravel()[np.where(joined, gated.decoy, gated.cut) + offset] = False
-
-    difficulty = _distances(grids, start)[end].astype(np.float32)
+    mazes = np.arange(samples)
+    grids = _closed(gated.grids, np.where(joined, gated.decoy, gated.cut))
+    difficulty = _distances(grids, gated.start)[mazes, gated.end].astype(np.float32)
     difficulty[~joined] = np.nan
     markers = np.zeros_like(grids)
-    markers.ravel()[start] = markers.ravel()[end] = True
+    for marker in (gated.start, gated.end):
+        _flat(markers)[mazes, marker] = True
     images = np.stack([grids, markers], axis=1)[:, :, 1:-1, 1:-1] * np.uint8(255)
     return RawSplit(joined.astype(np.int64), images.__getitem__, difficulty)
 
 
-def _gated_mazes(samples: int, size: int, density: float, longest: int, rng: np.random.Generator) -> Gated:
+def gated_mazes(samples: int, size: int, density: float, longest: int, rng: np.random.Generator) -> Gated:
     """As many gated mazes, in random order, whose path lengths are spread log-uniformly from 2 to `longest`."""
     lengths = np.arange(2, longest + 2)
     below = samples * np.log(lengths / 2) / np.log((longest + 1) / 2)  # as many have a path shorter than this
@@ -132,39 +132,66 @@ def _take(gated: Gated, indices: NDArray[np.int64]) -> Gated:
     return Gated(*(getattr(gated, field.name)[indices] for field in fields(Gated)))
 
 
-def _draw(lengths: NDArray[np.int64], size: int, density: float, rng: np.random.Generator) -> tuple[Gated, Cells]:
+def _draw(lengths: Cells, size: int, density: float, rng: np.random.Generator) -> tuple[Gated, NDArray[np.int64]]:
     """Draw one grid for each path length; return those that have such a path and gates, and which ones they are."""
-    mazes = len(lengths)
-    grids = np.pad(rng.random((mazes, size, size)) < density, ((0, 0), (1, 1), (1, 1)))
-    start = _pick(grids, rng)
-    distances = _distances(grids, start)
-    end = _pick((distances == np.repeat(lengths, grids[0].size)).reshape(grids.shape), rng)
-    path = _shortest_path(distances, end, lengths.max(), grids.shape[2], rng)
+    grids = np.pad(rng.random((len(lengths), size, size)) < density, ((0, 0), (1, 1), (1, 1)))
+    start, exists = _pick(_flat(grids), rng)
+    kept = np.flatnonzero(exists)
+    distances = _distances(grids[kept], start[kept], lengths.max())
+    end, exists = _pick(distances == lengths[kept, None], rng)
+    kept, end, distances = kept[exists], end[exists], distances[exists]
+    grids, start = grids[kept], start[kept]
 
-    cut = np.full(mazes, -1)
-    for _ in range(_ATTEMPTS):
-        candidate = path[rng.integers(1, np.maximum(lengths, 2)), np.arange(mazes)]
-        hit = (end >= 0) & (cut < 0) & ~_joined_without(candidate, grids, start, end)
-        cut[hit] = candidate[hit]
+    path = _shortest_path(distances, end, grids.shape[2], rng)
+    cut = _gate(grids, start, end, lambda mazes, _: path[mazes, rng.integers(1, lengths[kept[mazes]])], joined=False)
+    found = np.flatnonzero(cut)
+    kept, grids, start, end, cut = kept[found], grids[found], start[found], end[found], cut[found]
 
-    decoy = np.full(mazes, -1)
+    # Decoys in the order of likeness, and 0, which is a wall and no gate, where no more are alike.
     unlikeness = _unlikeness(grids, cut, start, end, rng)
-    for _ in range(_ATTEMPTS):
-        candidate = unlikeness.argmin(axis=1) + np.arange(mazes) * grids[0].size
-        possible = (cut >= 0) & np.isfinite(unlikeness.ravel()[candidate])
-        hit = possible & (decoy < 0) & _joined_without(candidate, grids, start, end)
-        decoy[hit] = candidate[hit]
-        unlikeness.ravel()[candidate] = np.inf
-
-    kept = np.flatnonzero(decoy >= 0)
-    return Gated(grids[kept], *(cells[kept] % grids[0].size for cells in (start, end, cut, decoy))), kept
+    alike = np.argsort(unlikeness, axis=1)[:, :_ATTEMPTS]
+    alike[~np.isfinite(np.take_along_axis(unlikeness, alike, axis=1))] = 0
+    decoy = _gate(grids, start, end, lambda mazes, attempt: alike[mazes, attempt], joined=True)
+    found = np.flatnonzero(decoy)
+    return Gated(grids[found], start[found], end[found], cut[found], decoy[found]), kept[found]
 
 
-def _pick(allowed: Grids, rng: np.random.Generator) -> Cells:
-    """A random allowed cell of each maze; -1 where there is none."""
-    flat = allowed.reshape(len(allowed), -1)
-    cell = np.where(flat, rng.random(flat.shape, dtype=np.float32), -1).argmax(axis=1)
-    return np.where(flat.any(axis=1), cell + np.arange(len(allowed)) * flat.shape[1], -1)
+def _gate(
+    grids: Grids, start: Cells, end: Cells, candidate: Callable[[NDArray[np.int64], int], Cells], joined: bool
+) -> Cells:
+    """A cell of each maze that, when closed, leaves the markers `joined` or not; 0 where no candidate does.
+
+    `candidate` gives a cell of each of some mazes, at its n-th call.
+    """
+    gate = np.zeros(len(grids), dtype=np.int64)
+    for attempt in range(_ATTEMPTS):
+        without = np.flatnonzero(gate == 0)
+        if not len(without):
+            break
+        cell = candidate(without, attempt)
+        areas = _flat(ndimage.label(_closed(grids[without], cell), structure=_IN_PLANE)[0])
+        rows = np.arange(len(without))
+        hit = (areas[rows, start[without]] == areas[rows, end[without]]) == joined
+        gate[without[hit]] = cell[hit]
+    return gate
+
+
+def _closed(grids: Grids, cells: Cells) -> Grids:
+    """The grids with one cell of each closed."""
+    closed = grids.copy()
+    _flat(closed)[np.arange(len(grids)), cells] = False
+    return closed
+
+
+def _flat(grids: NDArray[Any]) -> NDArray[Any]:
+    """[mazes, cells], a view."""
+    return grids.reshape(len(grids), grids.shape[1] * grids.shape[2])
+
+
+def _pick(allowed: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Cells, NDArray[np.bool_]]:
+    """A random allowed cell of each maze, and whether there is one; `allowed` is [mazes, cells]."""
+    lots = allowed * rng.random(allowed.shape, dtype=np.float32)
+    return np.argmax(lots, axis=1), np.any(allowed, axis=1)
 
 
 def _steps(width: int) -> NDArray[np.int64]:
@@ -172,82 +199,74 @@ def _steps(width: int) -> NDArray[np.int64]:
     return np.array([-width, -1, 1, width])
 
 
-def _distances(grids: Grids, start: Cells) -> NDArray[np.int16]:
-    """Length of the shortest path to each cell, flat over all mazes; -1 where there is none.  Breadth-first search."""
+def _distances(grids: Grids, start: Cells, at_most: int | None = None) -> NDArray[np.int16]:
+    """Length of the shortest path to each cell, by breadth-first search: [mazes, cells], -1 where there is none.
+
+    The search ends at length `at_most`.
+    """
     is_open = grids.ravel()
     distances = np.full(is_open.size, -1, dtype=np.int16)
-    frontier = start[start >= 0]
+    frontier = start + np.arange(len(grids)) * _flat(grids).shape[1]
     length = 0
     while len(frontier):
         distances[frontier] = length
+        if length == at_most:
+            break
         neighbours = (frontier[:, None] + _steps(grids.shape[2])).ravel()
         frontier = np.unique(neighbours[is_open[neighbours] & (distances[neighbours] < 0)])
         length += 1
-    return distances
+    return _flat(distances.reshape(grids.shape))
 
 
-def _shortest_path(
-    distances: NDArray[np.int16], end: Cells, longest: int, width: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """A random shortest path to each end: [longest + 1, mazes], each maze's cells from its start."""
-    cell = np.maximum(end, 0)  # where there is no end: a cell of the wall, from which nothing is followed
-    remaining = distances[cell]
-    path = np.zeros((longest + 1, len(end)), dtype=np.int64)
+def _shortest_path(distances: NDArray[np.int16], end: Cells, width: int, rng: np.random.Generator) -> Cells:
+    """A random shortest path of each maze from its start to its end: [mazes, longest + 1], padded by its start."""
     mazes = np.arange(len(end))
+    cell, remaining = end, distances[mazes, end]
+    path = np.zeros((len(end), remaining.max(initial=0) + 1), dtype=np.int64)
     while (remaining > 0).any():
-        path[remaining, mazes] = cell
+        path[mazes, remaining] = cell
         neighbours = cell[:, None] + _steps(width)
-        nearer = distances[neighbours] == remaining[:, None] - 1
-        chosen = neighbours[mazes, (nearer * rng.random(nearer.shape)).argmax(axis=1)]
-        cell = np.where(remaining > 0, chosen, cell)
+        nearer = np.take_along_axis(distances, neighbours, axis=1) == remaining[:, None] - 1
+        onward = neighbours[mazes, (nearer * rng.random(nearer.shape)).argmax(axis=1)]
+        cell = np.where(remaining > 0, onward, cell)
         remaining = np.maximum(remaining - 1, 0)
-    path[0] = cell
+    path[mazes, 0] = cell
     return path
-
-
-def _joined_without(closed: Cells, grids: Grids, start: Cells, end: Cells) -> NDArray[np.bool_]:
-    """Whether a path still joins the markers when one cell of each maze is closed: bool [mazes]."""
-    grids = grids.copy()
-    grids.ravel()[closed] = False
-    areas = ndimage.label(grids, structure=_IN_PLANE)[0].ravel()
-    return (areas[start] == areas[end]) & (areas[start] > 0)
 
 
 def _unlikeness(grids: Grids, cut: Cells, start: Cells, end: Cells, rng: np.random.Generator) -> NDArray[np.float64]:
     """How unlike the cut each cell is: [mazes, cells]; infinite where it cannot be a decoy.
 
-    A decoy has the cut's surroundings; of such cells, those whose distances to the nearer and to the farther marker are
-    most like the cut's come first, ties broken at random.
+    A decoy has the cut's surroundings and its distance to the nearer marker; of such cells those come first whose
+    distance to the other marker is most like the cut's, and ties are broken at random.
     """
+    mazes = np.arange(len(grids))[:, None]
+    width = grids.shape[2]
+    cells = np.arange(_flat(grids).shape[1])[None]
+    cut = cut[:, None]
+    markers = [marker[:, None] for marker in (start, end)]
+    near, far = np.sort([_manhattan(cells, marker, width) for marker in markers], axis=0)
     surroundings = _surroundings(grids)
-    cells = np.arange(grids.size).reshape(len(grids), -1)
-    to_markers = np.sort([_manhattan(cells, marker[:, None], grids) for marker in (start, end)], axis=0)
-    of_cut = np.sort([_manhattan(cut, marker, grids) for marker in (start, end)], axis=0)
-    nearer, farther = np.abs(to_markers - of_cut[:, :, None])
-    unlikeness = 2 * nearer + farther + rng.random(cells.shape)
-    alike = grids.reshape(cells.shape) & (surroundings[cells] == surroundings[cut][:, None])
-    unlikeness[~alike] = np.inf
-    for cell in (cut, start, end):
-        unlikeness.ravel()[cell] = np.inf
-    return unlikeness
+    alike = _flat(grids) & (surroundings == surroundings[mazes, cut]) & (near == near[mazes, cut])
+    for cell in (cut, *markers):
+        alike[mazes, cell] = False
+    return np.where(alike, np.abs(far - far[mazes, cut]) + rng.random(alike.shape), np.inf)
 
 
-def _manhattan(cells: Cells, others: Cells, grids: Grids) -> Cells:
-    """Distance in steps between cells of the same mazes, walls disregarded."""
-    (rows, columns), (other_rows, other_columns) = (
-        np.divmod(each % grids[0].size, grids.shape[2]) for each in (cells, others)
-    )
-    return np.abs(rows - other_rows) + np.abs(columns - other_columns)
+def _manhattan(cells: Cells, others: Cells, width: int) -> Cells:
+    """Distance in steps, walls disregarded."""
+    (row, column), (other_row, other_column) = np.divmod(cells, width), np.divmod(others, width)
+    return np.abs(row - other_row) + np.abs(column - other_column)
 
 
 def _surroundings(grids: Grids) -> NDArray[np.uint8]:
-    """Which of each cell's 8 neighbours are open, as a number that rotation and reflection leave alone; flat."""
+    """A number for which of a cell's 8 neighbours are open, up to rotation and reflection: [mazes, cells]."""
     ring = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))  # clockwise
-    patterns = np.zeros(grids.size, dtype=np.uint8)
+    patterns = np.zeros(grids.shape, dtype=np.uint8)
     for bit, (row, column) in enumerate(ring):
         # Rolling wraps round, but only within the wall.
-        patterns |= np.roll(grids, (-row, -column), axis=(1, 2)).ravel().astype(np.uint8) << bit
-    return _SMALLEST_IMAGE[patterns]
+        patterns |= np.roll(grids, (-row, -column), axis=(1, 2)).astype(np.uint8) << bit
+    return _SMALLEST_IMAGE[_flat(patterns)]
 
 
 def _smallest_image(pattern: int) -> int:

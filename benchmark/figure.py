@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from benchmark import configuration as configurations
 from benchmark import figures
 from benchmark.errors import UserError
-from benchmark.figures import Evidence, FigureModule, Style
+from benchmark.figures import Evidence, Style
 from benchmark.files import atomic_write
 
 #: No dates and versions, so that the same data gives the same bytes.
@@ -53,14 +53,15 @@ def main(arguments: argparse.Namespace) -> None:
     evidence = Evidence(configuration, arguments.results, arguments.data)
     output = arguments.output or evidence.folder / "figures" / arguments.name
     data = figure.data(evidence)
-    write(figure, data, Style(configuration.methods, evidence.static_methods, arguments.width), output)
+    style = Style(configuration.methods, evidence.static_methods, arguments.width)
+    write(arguments.name, data, style, output)
     print(f"{output}.pdf" if len(data) else f"{arguments.name}: no finished run has anything to show")
 
 
-def write(figure: FigureModule, data: pd.DataFrame, style: Style, output: Path) -> None:
-    """Write `data` and its picture, each atomically, to `output` plus .pdf, .svg, .png, .csv, .parquet."""
+def write(name: str, data: pd.DataFrame, style: Style, output: Path) -> None:
+    """Write figure `name` and its `data`, each file atomically, to `output` plus .pdf, .svg, .png, .csv, .parquet."""
     with figures.applied():
-        picture = figure.draw(data, style) if len(data) else _nothing(figures.title(output.name))
+        picture = figures.find(name).draw(data, style) if len(data) else _nothing(figures.title(name))
         for suffix, metadata in _METADATA.items():
             with atomic_write(output.with_name(output.name + suffix)) as temporary:
                 picture.savefig(temporary, metadata=metadata)

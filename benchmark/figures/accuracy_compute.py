@@ -3,8 +3,9 @@
 Test accuracy against the mean multiply-accumulates (MACs) spent on a sample, one panel a dataset. A line joins a
 method's operating points: positions are means over seeds, the band is the 95% interval of the mean accuracy, and
 small points are single seeds, shown where there are at most five. Grey: static networks of several sizes and,
-stepwise, the best accuracy that any of them reaches within that compute; an adaptive method is worth having where it
-runs above this frontier. The dotted line marks the compute of the reference network.
+stepwise, the best accuracy that any of them reaches within that compute; an adaptive method is worth having where
+it runs above this frontier. The dotted line marks the compute of the reference network. The panel is fitted to the
+points: wide bands run out of it.
 """
 
 import numpy as np
@@ -75,6 +76,9 @@ def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
         panel.step(macs, accuracy, where="post", color=STATIC, linewidth=0.9, label="static frontier", zorder=2)
     for reference in means.loc[means["reference"], "macs"]:
         panel.axvline(reference, color=STATIC, linestyle=":", linewidth=0.8, zorder=1, label="reference")
+    # Intervals of two or three seeds can be wider than all differences: the panel is fitted to the points.
+    low, high = data["accuracy"].min(), data["accuracy"].max()
+    panel.set_ylim(low - 0.15 * (high - low) - 0.002, high + 0.15 * (high - low) + 0.002)
     if means["macs"].max() > 30 * means["macs"].min():
         panel.set_xscale("log")
     counts(panel.xaxis)

@@ -23,6 +23,8 @@ def applies(configuration: Configuration) -> bool:
 def data(evidence: Evidence) -> pd.DataFrame:
     """The mean curve of each policy."""
     curves = evidence.of_agent(evidence.curves)
+    if curves.empty:
+        return curves
     return evidence.presented(mean_curves(curves, ["dataset", "method", "policy"], "macs", "accuracy"))
 
 

@@ -2,8 +2,8 @@
 
 Mean MACs that each adaptive method spends on a test sample, against the sample's difficulty, at the operating point
 in the middle of the method's curve. Difficulty is the dataset's own dial where it has one, and otherwise how unsure
-the reference network is of the sample. Points are means over seeds within a bin of the dial, with the 95% bootstrap
-interval of the mean. A flat line is a method that does not tell hard from easy.
+the reference network is of the sample. Points are means over seeds within a bin of the dial, with the 95% interval
+of the mean. A flat line is a method that does not tell hard from easy.
 """
 
 import pandas as pd

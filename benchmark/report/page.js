@@ -39,7 +39,7 @@ const $ = (id) => document.getElementById(id);
   };
 
   const bounds = (curve, key) => ({
-    data: curve.points.map((p) => ({ x: p.x, y: p[key] })), bound: true, pointRadius: 0, pointHitRadius: 0, borderWidth: 0, order: 9,
+    data: curve.points.map((p) => ({ x: p.x, y: p[key] })), bound: true, clip: 0, pointRadius: 0, pointHitRadius: 0, borderWidth: 0, order: 9,
     showLine: true,
   });
   const datasets = () => {
@@ -50,7 +50,7 @@ const $ = (id) => document.getElementById(id);
       const line = {
         label: curve.method, data: curve.points, borderColor: colour, backgroundColor: look.static ? "transparent" : colour,
         borderDash: look.dash, borderWidth: 2, pointStyle: look.point, rotation: look.rotation, pointRadius: 5, pointHoverRadius: 8,
-        pointBorderWidth: 1.5, showLine: !look.static, order: 1,
+        pointBorderWidth: 1.5, showLine: !look.static, clip: 8, order: 1,
       };
       if (!$("bands").checked || look.static || curve.points.some((p) => p.low === null)) return [line];
       return [line, bounds(curve, "low"), { ...bounds(curve, "high"), fill: "-1", backgroundColor: `${look.color}26` }];
@@ -60,12 +60,20 @@ const $ = (id) => document.getElementById(id);
     const style = getComputedStyle($("chart-box"));
     return { grid: { color: style.borderTopColor }, ticks: { color: style.color }, title: { display: true, color: style.color } };
   };
+  // Intervals of two or three seeds can be wider than all differences: the chart is fitted to the points.
+  const fitted = () => {
+    const accuracies = shown().flatMap((curve) => curve.points.map((point) => point.y));
+    if (!accuracies.length) return {};
+    const [low, high] = [Math.min(...accuracies), Math.max(...accuracies)];
+    const margin = 0.15 * (high - low) + 0.002;
+    return { min: low - margin, max: high + margin };
+  };
   const scales = () => {
     const axis = axes.find((a) => a.key === $("axis").value);
     const base = axisStyle();
     return {
       x: { ...base, type: $("scale").value, title: { ...base.title, text: axis.label }, ticks: { ...base.ticks, callback: short, maxRotation: 0, autoSkipPadding: 18 } },
-      y: { ...base, title: { ...base.title, text: "test accuracy" }, ticks: { ...base.ticks, callback: (v) => `${+(100 * v).toFixed(2)}%` } },
+      y: { ...base, ...fitted(), title: { ...base.title, text: "test accuracy" }, ticks: { ...base.ticks, includeBounds: false, callback: (v) => `${+(100 * v).toFixed(2)}%` } },
     };
   };
   const referenceLine = {
@@ -88,7 +96,7 @@ const $ = (id) => document.getElementById(id);
     data: { datasets: datasets() },
     plugins: [referenceLine],
     options: {
-      animation: false, maintainAspectRatio: false, clip: 8, interaction: { mode: "nearest", intersect: false },
+      animation: false, maintainAspectRatio: false, interaction: { mode: "nearest", intersect: false },
       scales: scales(),
       plugins: {
         legend: { display: false },

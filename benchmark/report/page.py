@@ -27,8 +27,17 @@ from benchmark.tabulation import Cell, Metric, Table, points, probability, signi
 _HERE = Path(__file__).parent
 #: A larger vector picture is shown by its pixels: thousands of points make it heavy and slow.
 LARGEST_SVG = 200_000
-#: matplotlib's markers and lines in the words of Chart.js.
-_POINTS = {"o": "circle", "s": "rect", "^": "triangle", "D": "rectRot", "v": "triangle", "P": "cross", "X": "crossRot"}
+#: matplotlib's markers in the words of Chart.js, and as SVG paths in a box of 30 by 12.
+_POINTS = {
+    "o": ("circle", "M15 2a4 4 0 1 0 .01 0z"),
+    "s": ("rect", "M11.3 2.3h7.4v7.4h-7.4z"),
+    "^": ("triangle", "M15 1.5l4.5 8h-9z"),
+    "D": ("rectRot", "M15 1l5 5-5 5-5-5z"),
+    "v": ("triangle", "M15 10.5l-4.5-8h9z"),
+    "P": ("cross", "M15 1v10M10 6h10"),
+    "X": ("crossRot", "M11 2l8 8M19 2l-8 8"),
+}
+#: matplotlib's lines as dashes, in pixels.
 _DASHES = {"-": [], "--": [7, 4], "-.": [8, 3, 2, 3]}
 
 _CORRELATION = "{:+.2f}".format, ""
@@ -219,9 +228,11 @@ def _curves(means: pd.DataFrame, x: str, axis: str) -> list[dict[str, Any]]:
 
 def _look(look: Mapping[str, Any], static: bool) -> dict[str, Any]:
     line = look["linestyle"]
+    point, shape = _POINTS[look["marker"]]
     return {
         "color": look["color"],
-        "point": _POINTS[look["marker"]],
+        "point": point,
+        "shape": shape,
         "rotation": 180 if look["marker"] == "v" else 0,
         "dash": _DASHES[line] if isinstance(line, str) else [3 * length for length in line[1]],
         "static": static,

@@ -17,13 +17,16 @@ include: "workflow/rules/common.smk"
 
 localrules:
     all,
-    tables,
     figures,
+    latency,
 
 
 rule all:
     input:
         f"{EXPERIMENT}/report.html",
+        f"{EXPERIMENT}/verdicts.json",
+        f"{EXPERIMENT}/tables",
+        figure_files,
 
 
 if not PARTIAL:

@@ -1,10 +1,13 @@
 """What is to be done and where: the configuration, checked before anything runs, and the names built from it."""
 
+import os
 import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from snakemake.settings.types import DeploymentMethod
 
 from benchmark import configuration as configurations
 from benchmark.errors import UserError
@@ -63,6 +66,12 @@ def figure_files(wildcards) -> list[str]:
     return [f"{EXPERIMENT}/figures/{name}{suffix}" for name in applicable(configuration) for suffix in FIGURE_SUFFIXES]
 
 
+def timings(wildcards) -> list[str]:
+    """What a figure shows beside the summary: the timings taken so far (`snakemake latency`), which it does not ask for."""
+    paths = (run.folder(Path(RESULTS)) / "latency.csv" for run in configuration.runs())
+    return [str(path) for path in paths if path.exists()] if wildcards.figure == "accuracy_latency" else []
+
+
 def caption(wildcards) -> str:
     """A figure's caption, for Snakemake's report."""
     from benchmark import figures
@@ -74,8 +83,11 @@ def draw_what_there_is() -> None:
     """After a failed run: tables and figures of all the others, by the same rules (`partial=true`)."""
     if PARTIAL or not any(Path(path).exists() for path in records(None)):
         return
-    print("Some runs failed. Tables and figures of the others, with the failed ones as holes:", file=sys.stderr)
+    print("A job failed. Tables and figures of what there is, with the missing runs as holes:", file=sys.stderr)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", workflow.main_snakefile, "--quiet", "rules"]
+    # This process starts no more jobs, but still holds the lock of the working directory.
+    command += ["--nolock", "--cores", "all"]
+    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+        command.append("--use-conda")
     settings = [f"experiment={CONFIGURATION}", f"results={RESULTS}", f"data={DATA}", "partial=true"]
-    command = [sys.executable, "-m", "snakemake", "--snakefile", workflow.main_snakefile]
-    # This process still holds the working directory's lock, and starts no more jobs.
-    subprocess.run([*command, "--cores", "1", "--nolock", "--quiet", "rules", "--config", *settings])
+    subprocess.run([*command, "--config", *settings])

@@ -49,6 +49,7 @@ rule verdicts:
 rule figure:
     input:
         f"{EXPERIMENT}/summary",
+        timings,
     output:
         multiext(f"{EXPERIMENT}/figures/{{figure}}", *FIGURE_SUFFIXES[:-1]),
         report(

@@ -39,3 +39,28 @@ rule evaluate:
         digest=digest,
     shell:
         f"python -m benchmark evaluate {OF_RUN} {WITH_BOTH} > {{log}} 2>&1"
+
+
+# Not part of the default target: `snakemake latency` times the first seed of every dataset and method, one run at a time.
+rule time_run:
+    input:
+        model=f"{RUN}/model.safetensors",
+    output:
+        f"{RUN}/latency.csv",
+    log:
+        f"{RUN}/latency.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        processors=os.cpu_count(),
+    shell:
+        f"python -m benchmark latency {OF_RUN} {WITH_BOTH} > {{log}} 2>&1"
+
+
+rule latency:
+    input:
+        [
+            f"{run.folder(Path(RESULTS))}/latency.csv"
+            for run in configuration.runs()
+            if run.seed == configuration.seeds[0]
+        ],

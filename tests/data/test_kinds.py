@@ -1,0 +1,36 @@
+import inspect
+from pathlib import Path
+
+import pytest
+
+from benchmark.data import all_kinds, find_kind, kinds
+
+
+def test_every_kind_is_found():
+    shipped = {"digits", "maze", "ising", "image_folder", "svhn"}
+    torchvision = {"mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100"}
+    assert set(all_kinds()) == shipped | torchvision
+
+
+@pytest.mark.parametrize("name", all_kinds())
+def test_users_parameters_are_keyword_only_annotated_and_described(name):
+    generate = find_kind(name)
+    folder, *parameters = inspect.signature(generate).parameters.values()
+    assert folder.name == "folder"
+    assert folder.annotation is Path
+    for parameter in parameters:
+        assert parameter.kind is parameter.KEYWORD_ONLY
+        assert parameter.annotation is not parameter.empty
+        assert f"{parameter.name}: " in generate.__doc__
+
+
+def test_a_new_kind_is_one_new_file(tmp_path, monkeypatch):
+    (tmp_path / "spirals.py").write_text("def generate(folder, *, turns: int = 2):\n    return turns\n")
+    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path)])
+    assert find_kind("spirals")(Path()) == 2
+    assert "spirals" in all_kinds()
+
+
+def test_an_unknown_kind_is_answered_with_those_that_exist():
+    with pytest.raises(KeyError, match=r"no dataset kind 'digit'.*digits"):
+        find_kind("digit")

@@ -1,0 +1,172 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from benchmark.data import RawDataset, RawSplit, load, prepare, store
+from benchmark.errors import UserError
+
+DIGITS = {"train_samples": 200}
+
+
+def state(folder):
+    """What writing anything, even the same bytes again, would change."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_what_is_loaded_is_what_the_kind_gave(tmp_path):
+    prepare("digits", DIGITS, tmp_path)
+    dataset = load("digits", DIGITS, tmp_path, verify=True)
+    assert dataset.name == "digits"
+    assert dataset.image_shape == (1, 8, 8)
+    assert len(dataset.classes) == 10
+    assert dataset.difficulty_name is None
+    assert [len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)] == [200, 144, 359]
+    assert dataset.train.images.dtype == torch.uint8
+    assert dataset.train.labels.dtype == torch.int64
+    assert dataset.train.difficulty.dtype == torch.float32
+    assert dataset.train.difficulty.isnan().all()
+    pixels = dataset.train.images.double() / 255
+    assert_allclose(dataset.mean, pixels.mean((0, 2, 3)))
+    assert_allclose(dataset.std, pixels.std((0, 2, 3), correction=0))
+
+
+def test_preparing_again_writes_nothing(tmp_path):
+    prepared = prepare("digits", DIGITS, tmp_path)
+    before = state(tmp_path)
+    assert prepare("digits", DIGITS, tmp_path) == prepared
+    assert state(tmp_path) == before
+
+
+def test_defaults_name_the_same_dataset_as_spelled_out_and_other_values_another(tmp_path):
+    spelled_out = {"test": 0.2, "validation": 0.1, "train_samples": 200}
+    assert prepare("digits", spelled_out, tmp_path) == prepare("digits", DIGITS, tmp_path)
+    assert prepare("digits", {"train_samples": 100}, tmp_path) != prepare("digits", DIGITS, tmp_path)
+
+
+def test_the_fingerprint_tells_arrays_apart_and_nothing_else(tmp_path):
+    def fingerprint(folder, **parameters):
+        prepare("digits", parameters, tmp_path / folder)
+        return load("digits", parameters, tmp_path / folder).fingerprint
+
+    assert fingerprint("a", train_samples=200) == fingerprint("b", train_samples=200)
+    assert fingerprint("a", train_samples=200) != fingerprint("a", train_samples=201)
+
+
+def test_writing_to_a_split_does_not_reach_the_disk(tmp_path):
+    prepare("digits", DIGITS, tmp_path)
+    load("digits", DIGITS, tmp_path).train.images.fill_(7)
+    load("digits", DIGITS, tmp_path, verify=True)
+
+
+def test_a_dataset_that_is_not_prepared_says_how_to_prepare_it(tmp_path):
+    with pytest.raises(UserError, match=r"(?s)digits.*not prepared.*python -m benchmark data"):
+        load("digits", DIGITS, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train.images.npy", "test.labels.npy"])
+def test_a_truncated_array_is_named_and_prepared_anew(tmp_path, name):
+    path = prepare("digits", DIGITS, tmp_path) / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(UserError, match=name):
+        load("digits", DIGITS, tmp_path)
+    prepare("digits", DIGITS, tmp_path)
+    assert path.read_bytes() == whole
+
+
+def test_a_missing_array_is_named(tmp_path):
+    (prepare("digits", DIGITS, tmp_path) / "test.difficulty.npy").unlink()
+    with pytest.raises(UserError, match=r"test\.difficulty\.npy is missing"):
+        load("digits", DIGITS, tmp_path)
+
+
+def test_a_flipped_bit_is_found_by_the_full_check(tmp_path):
+    path = prepare("digits", DIGITS, tmp_path) / "validation.images.npy"
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    load("digits", DIGITS, tmp_path)
+    with pytest.raises(UserError, match=r"validation\.images\.npy does not match its checksum"):
+        load("digits", DIGITS, tmp_path, verify=True)
+
+
+def test_a_set_is_streamed_in_small_ascending_portions(tmp_path, monkeypatch):
+    asked = []
+
+    def read(indices):
+        asked.append(indices)
+        return (indices[:, None, None, None] % 256 + np.zeros((1, 1, 2, 2))).astype(np.uint8)
+
+    def generate(folder):
+        splits = [RawSplit(np.arange(samples) % 2, read) for samples in (1500, 10, 10)]
+        return RawDataset(("even", "odd"), *splits)
+
+    monkeypatch.setattr(store, "find_kind", lambda name: generate)
+    prepare("counted", {}, tmp_path)
+    assert max(map(len, asked)) <= 512
+    assert all((np.diff(indices) == 1).all() for indices in asked)
+    images = load("counted", {}, tmp_path).train.images
+    assert (images[:, 0, 0, 0] == torch.arange(1500) % 256).all()
+
+
+def run(code, folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+
+
+def test_killed_halfway_it_is_not_prepared_and_the_next_call_prepares_it(tmp_path):
+    killed = run(
+        """
+import os, pathlib, signal, sys
+from benchmark.data import store
+
+write = store._write_images
+def write_images(source, path):
+    if "test" in path.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(source, path)
+store._write_images = write_images
+store.prepare("digits", {"train_samples": 200}, pathlib.Path(sys.argv[1]))
+""",
+        tmp_path,
+    )
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    with pytest.raises(UserError, match="not prepared"):
+        load("digits", DIGITS, tmp_path)
+    prepared = prepare("digits", DIGITS, tmp_path)
+    load("digits", DIGITS, tmp_path, verify=True)
+    arrays = json.loads((prepared / "meta.json").read_text())["arrays"]
+    assert {path.name for path in prepared.iterdir()} == {"meta.json", *arrays}
+
+
+def test_of_two_processes_one_prepares_and_the_other_waits(tmp_path):
+    code = """
+import pathlib, sys, time
+from benchmark.data import store
+
+write = store._write
+def slow_write(*arguments):
+    print("writes")
+    time.sleep(1)
+    write(*arguments)
+store._write = slow_write
+store.prepare("digits", {"train_samples": 200}, pathlib.Path(sys.argv[1]))
+store.load("digits", {"train_samples": 200}, pathlib.Path(sys.argv[1]), verify=True)
+print("loaded")
+"""
+    processes = [run(code, tmp_path) for _ in range(2)]
+    outputs = [process.communicate()[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sorted(outputs) == [["loaded"], ["writes", "loaded"]]

@@ -1,55 +1,48 @@
 """Cells of the image model: the functions that its FPI layers iterate."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """Groups of eight channels.  BatchNorm would not do: its statistics differ from iteration to iteration."""
-    return nn.GroupNorm(max(1, channels // 8), channels)
-
-
 class ResidualCell(nn.Module):
-    """f(z, u) = u + F(z + u), F a pre-activation residual branch: norm, ReLU, convolution, twice (He 2016b).
+    """f(z, u) = u + g F(ReLU(z + u)), F two convolutions with a ReLU between, g a learnt gain per channel.
 
-    From zero it is an ordinary residual block, u + F(u), so the direct pass wastes nothing; z enters through F alone,
-    so the gain of F is the gain of f.
+    From zero it is an ordinary residual block, u + g F(ReLU(u)), so the direct pass wastes nothing; z enters through F
+    alone, so that a small g makes f a contraction.  It has no norm: BatchNorm's statistics differ from iteration to
+    iteration, and GroupNorm takes away each sample's scale, which costs accuracy (figures in `docs/dynalay.md`).  The
+    norm stands before the layer, in the transition that makes u.
 
     Args:
         channels: of state and input.
-        gain: the initial scale of F's last norm; below 1 the iteration contracts from the start.
+        gain: what g starts from.
     """
 
-    def __init__(self, channels: int, gain: float = 0.5) -> None:
+    def __init__(self, channels: int, gain: float = 0.3) -> None:
         super().__init__()
-        self.norm1 = group_norm(channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm2 = group_norm(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm3 = group_norm(channels)
-        nn.init.constant_(self.norm3.weight, gain)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.gain = nn.Parameter(torch.full((channels, 1, 1), gain))
 
     def forward(self, z: Tensor, u: Tensor) -> Tensor:
         """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""
-        hidden = self.conv1(functional.relu(self.norm1(z + u)))
-        hidden = self.conv2(functional.relu(self.norm2(hidden)))
-        return u + self.norm3(hidden)
+        return u + self.gain * self.conv2(functional.relu(self.conv1(functional.relu(z + u))))
 
 
 class RecallCell(nn.Module):
     """f(z, u) = ReLU(norm(conv(z + u) + u + z / 2)): one convolution, the input recalled in every iteration.
 
-    Half the cost of `ResidualCell` for one step of propagation; for problems in which something has to travel (Bansal
-    2022, "End-to-end algorithm synthesis with recurrent networks: logical extrapolation without overthinking").
+    Half the cost of `ResidualCell` for one step of propagation (after Bansal 2022, "End-to-end algorithm synthesis with
+    recurrent networks").
 
     Args:
-        channels: of state and input.
+        channels: of state and input; a multiple of 8.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm = group_norm(channels)
+        self.norm = nn.GroupNorm(max(1, channels // 8), channels)
 
     def forward(self, z: Tensor, u: Tensor) -> Tensor:
         """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from dynalay import policies
 from dynalay.agent import Agent
-from dynalay.cells import CELLS, group_norm
+from dynalay.cells import CELLS
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint, Phase, TrainingState
 from dynalay.components import Component
 from dynalay.fixed_point import SOLVERS
@@ -109,14 +109,9 @@ class DynaLay(AdaptiveClassifier):
             Phase("agent", warmup_share),
             *([Phase("joint", 1 - joint_share, peak=0.1)] if joint_share else []),
         )
-        stem = nn.Sequential(nn.Conv2d(image_shape[0], channels[0], 3, padding=1, bias=False), group_norm(channels[0]))
+        stem = nn.Sequential(*_conv_norm(image_shape[0], channels[0]), nn.ReLU())
         transitions = [
-            nn.Sequential(
-                nn.Conv2d(below, width, 1 if stride == 1 else 3, stride, padding=0 if stride == 1 else 1, bias=False),
-                group_norm(width),
-            )
-            if stride > 1 or below != width
-            else nn.Identity()
+            nn.Sequential(*_conv_norm(below, width, stride))
             for below, width, stride in zip((channels[0], *channels), channels, strides, strict=False)
         ]
         layers = [
@@ -131,9 +126,7 @@ class DynaLay(AdaptiveClassifier):
             for width in channels
         ]
         pooling = nn.AdaptiveAvgPool2d(1) if pool == "average" else nn.AdaptiveMaxPool2d(1)
-        head = nn.Sequential(
-            group_norm(channels[-1]), nn.ReLU(), pooling, nn.Flatten(), nn.Linear(channels[-1], classes)
-        )
+        head = nn.Sequential(nn.ReLU(), pooling, nn.Flatten(), nn.Linear(channels[-1], classes))
         self.network = FPINetwork(stem, transitions, layers, head, image_shape, fpi)
         self.agent = Agent(channels, scalar_features(len(layers)), hidden, sees_activations)
         self.allowed: Tensor
@@ -264,6 +257,8 @@ class DynaLay(AdaptiveClassifier):
         self, images: Tensor, labels: Tensor, meter: Meter, training: TrainingState, joint: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Policy gradient with a self-critical baseline: the reward of the agent's own greedy actions (Rennie 2017)."""
+        # What the agent learns from is the network as it will be used: BatchNorm with the statistics of the warm-up.
+        self.network.eval()
         low, high = (math.log(price) for price in self.prices)
         uniform = torch.rand(len(images), generator=training.generator, device=images.device)
         price = (low + (high - low) * uniform).exp()
@@ -318,3 +313,7 @@ class DynaLay(AdaptiveClassifier):
         metrics = {f"residual{number}": residual for number, residual in enumerate(residuals, start=1)}
         converged = state.converged.float().mean(dim=0)
         return metrics | {f"converged{number}": share for number, share in enumerate(converged, start=1)}
+
+
+def _conv_norm(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs)]

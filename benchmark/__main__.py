@@ -6,6 +6,7 @@ help.  Only the verb that is called is imported, so that cheap verbs stay cheap.
 
 import argparse
 import ast
+import errno
 import importlib
 import sys
 import traceback
@@ -59,6 +60,9 @@ def main(argv: list[str] | None = None) -> int:
         return 75  # EX_TEMPFAIL: the same command, run again, goes on
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        print(f"error: {explained(error, arguments.verb)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # an unforeseen failure: one line first, for whoever reads the end of many logs
@@ -66,6 +70,28 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+#: What to do about errors of the file system.
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free some space, or name folders elsewhere; what was written before is whole.",
+    errno.EDQUOT: "The quota is used up: free some space, or name folders elsewhere; what was written before is whole.",
+    errno.EFBIG: "The file would be larger than this process may write: see `ulimit -f`.",
+    errno.EACCES: "Name folders that you may read and write (--results, --data), or have the rights changed.",
+    errno.EPERM: "Name folders that you may read and write (--results, --data), or have the rights changed.",
+    errno.EROFS: "The file system is mounted read-only: name folders elsewhere (--results, --data).",
+    errno.ENOTDIR: "A part of that path is a file where a folder should be: name another folder.",
+    errno.EEXIST: "There is a file where a folder should be: name another folder.",
+    errno.EIO: "The disk or the network file system failed: look at the system's log, and run the command again.",
+    errno.ESTALE: "The disk or the network file system failed: look at the system's log, and run the command again.",
+}
+
+
+def explained(error: OSError, verb: str) -> str:
+    """An operating system's error in one line: where, what, and the remedy where there is a general one."""
+    where = error.filename2 or error.filename or verb
+    remedy = _REMEDIES.get(error.errno or 0, "")
+    return f"{where}: {error.strerror or error}. {remedy}".rstrip()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Arguments that several verbs share, and what they stand for."""
 
 import argparse
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,16 +35,47 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def prepared(arguments: argparse.Namespace) -> "tuple[configuration.Run, Dataset, torch.device]":
-    """The run that the arguments name, its dataset and its device."""
-    import torch
+def named_run(arguments: argparse.Namespace) -> configuration.Run:
+    """The run that the arguments name.
 
+    Raises:
+        UserError: the configuration has a mistake, or no such run.
+    """
+    return configuration.load(arguments.config).run(arguments.dataset, arguments.method, arguments.seed)
+
+
+def prepared(arguments: argparse.Namespace) -> "tuple[configuration.Run, Dataset, torch.device]":
+    """The run that the arguments name, its dataset and its device.
+
+    Raises:
+        UserError: the configuration, the data or the device is not as it should be.
+    """
     from benchmark import data
 
-    run = configuration.load(arguments.config).run(arguments.dataset, arguments.method, arguments.seed)
-    available = torch.cuda.is_available()
-    if arguments.device == "cuda" and not available:
-        raise UserError("--device cuda: torch finds no GPU here; use --device cpu, or look at nvidia-smi.")
-    device = torch.device("cuda" if available and arguments.device != "cpu" else "cpu")
+    run = named_run(arguments)
+    device = chosen_device(arguments.device)
     data.prepare(run.dataset_kind, run.dataset_parameters, arguments.data)
     return run, data.load(run.dataset_kind, run.dataset_parameters, arguments.data), device
+
+
+def chosen_device(name: str) -> "torch.device":
+    """The device for ``--device name``; to be asked while holding a GPU slot, since CUDA looks once what it may see.
+
+    Raises:
+        UserError: a GPU was asked for, and torch can use none.
+    """
+    import torch
+
+    if name != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    trouble = (
+        "torch finds no GPU that it can use"
+        + ("" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})")
+        + ("" if torch.version.cuda else "; it is built without CUDA")
+    )
+    if name == "cuda":
+        raise UserError(f"--device cuda: {trouble}. Use --device cpu, or look at nvidia-smi and the driver's version.")
+    if name == "auto" and visible:
+        print(f"warning: {trouble}, so the CPU is used; --device cuda makes this an error", file=sys.stderr)
+    return torch.device("cpu")

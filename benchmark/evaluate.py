@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from benchmark import provenance, records
-from benchmark.arguments import add_run_arguments, prepared
+from benchmark import checkpoint, provenance, records
+from benchmark.arguments import add_run_arguments, named_run, prepared
+from benchmark.attempt import attempt
 from benchmark.configuration import Run
 from benchmark.data import Dataset, Split
 from benchmark.errors import UserError
@@ -37,20 +36,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Evaluate the run and write its costs and records."""
-    with gpu_slot(arguments.device):
-        run, dataset, device = prepared(arguments)
-        folder = run.folder(arguments.results)
+    run = named_run(arguments)
+    folder = run.folder(arguments.results)
+    with attempt(run, folder), gpu_slot(arguments.device):
+        _, dataset, device = prepared(arguments)
         model = load_trained(run, dataset, folder, device)
+        provenance.warn_of_changes()
         started = time.perf_counter()
         costs = component_costs(model.components())
         frame = evaluate(model, dataset, device)
-    write_json(
-        folder / "costs.json",
-        {name: {"macs": cost.macs, "uncounted": dict(cost.uncounted)} for name, cost in costs.items()},
-    )
-    records.write(folder / "records.parquet", frame)
-    seconds = time.perf_counter() - started
-    provenance.update(folder, run, status="evaluated", evaluation_seconds=round(seconds, 1))
+        write_json(
+            folder / "costs.json",
+            {name: {"macs": cost.macs, "uncounted": dict(cost.uncounted)} for name, cost in costs.items()},
+        )
+        records.write(folder / "records.parquet", frame)
+        seconds = time.perf_counter() - started
+        trained, evaluated = provenance.read(folder)["code"], provenance.code()
+        provenance.update(
+            folder, run, status="evaluated", error=None, evaluation_seconds=round(seconds, 1),
+            code=trained | {"dirty": trained["dirty"] or evaluated["dirty"]},
+            evaluation=provenance.environment(device),
+        )  # fmt: skip
     points = frame["operating_point"].nunique()
     print(f"{run}: recorded {points} operating points of {len(frame) // points} samples in {seconds:.0f} s")
 
@@ -63,15 +69,17 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
     """
     path = folder / "model.safetensors"
     train = f"python -m benchmark train --dataset {run.dataset} --method {run.method} --seed {run.seed} ..."
-    if not path.exists():
+    digest = checkpoint.weights_digest(path)
+    if digest is None:
         raise UserError(f"{run} is not trained: {path} is missing; run `{train}` first.")
-    if provenance.read(folder).get("digest") != run.digest:
+    if digest != run.digest:
         raise UserError(f"{path} was trained with another configuration than the one given; run `{train}` again.")
+    if provenance.read(folder).get("digest") != run.digest:
+        raise UserError(
+            f"run.json beside {path} is missing or damaged, so nothing tells how it was made; run `{train}` again."
+        )
     model = build_model(run, dataset, device)
-    try:
-        model.load_state_dict(load_file(path, device=str(device)))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run `{train}` again.") from None
+    model.load_state_dict(checkpoint.load_weights(path, device))
     return model.eval()
 
 

@@ -1,7 +1,10 @@
-"""Named random streams: all chance in a run derives from its seed, and each use draws from a stream of its own."""
+"""Named random streams: all chance in a run derives from its seed, and each use draws from a stream of its own.
+
+No stream has a state that would have to be saved.  Each begins anew with every optimiser step, from a seed that is a
+function of the run's seed, the stream's name and the step; so a run that goes on finds its chance where it left it.
+"""
 
 import hashlib
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,38 +17,34 @@ def derived_seed(seed: int, *names: str | int) -> int:
 
 
 class Streams:
-    """The streams that advance during training: augmentation, and what a method samples itself.
+    """The streams of training.
 
-    The order of the data is no stream but a function of seed and epoch, so that a run resumed inside an epoch finds its
-    place without replaying anything.
+    Args:
+        seed: the run's.
+        device: where augmentation and the method draw.
+        rank: of this process among those that share the run.
+
+    Attributes:
+        augmentation: the same in all processes that share a run; they draw it for the whole batch.
+        method: what the method samples itself; each process draws its own.
     """
 
-    def __init__(self, seed: int, device: torch.device) -> None:
+    def __init__(self, seed: int, device: torch.device, rank: int = 0) -> None:
         self.seed = seed
-        self.augmentation = torch.Generator(device).manual_seed(derived_seed(seed, "augmentation"))
-        self.method = torch.Generator(device).manual_seed(derived_seed(seed, "method"))
-        torch.manual_seed(derived_seed(seed, "layers"))  # the global stream, from which dropout draws
+        self.augmentation = torch.Generator(device)
+        self.method = torch.Generator(device)
+        self._process = (rank,) if rank else ()
+
+    def seek(self, step: int) -> None:
+        """Put every stream to where the optimiser step `step` begins, the global one (dropout's) too."""
+        self.augmentation.manual_seed(derived_seed(self.seed, "augmentation", step))
+        self.method.manual_seed(derived_seed(self.seed, "method", step, *self._process))
+        layers = derived_seed(self.seed, "layers", step, *self._process)
+        torch.default_generator.manual_seed(layers)  # `torch.manual_seed` would take a hundred times as long
+        if self.method.device.type == "cuda":
+            torch.cuda.manual_seed(layers)
 
     def order(self, epoch: int, samples: int) -> Tensor:
         """The permutation in which an epoch visits the samples: int64 [samples], on the CPU."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "order", epoch))
         return torch.randperm(samples, generator=generator)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where every stream stands."""
-        state = {
-            "augmentation": self.augmentation.get_state(),
-            "method": self.method.get_state(),
-            "layers": torch.get_rng_state(),
-        }
-        if self.augmentation.device.type == "cuda":
-            state["layers_cuda"] = torch.cuda.get_rng_state(self.augmentation.device)
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put every stream back to where `state_dict` found it."""
-        self.augmentation.set_state(state["augmentation"])
-        self.method.set_state(state["method"])
-        torch.set_rng_state(state["layers"])
-        if "layers_cuda" in state:
-            torch.cuda.set_rng_state(state["layers_cuda"], self.augmentation.device)

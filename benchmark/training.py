@@ -1,8 +1,9 @@
 """One training loop for every method.
 
 Reads top to bottom: batches from uint8 data on the device, one loss, one optimiser step; what is logged is summed on
-the device and fetched once an epoch.  A run that is stopped, or killed, goes on from its checkpoint and
-ends with the same bytes (on the same machine) as one that was never disturbed.
+the device and fetched once an epoch.  A run that is stopped, or killed, goes on from its checkpoint and ends with the
+same bytes (on the same machine) as one that was never disturbed.  Several processes may share a run: see
+`benchmark.distributed`; a process alone is a team of one, which has nothing to average.
 """
 
 import math
@@ -21,6 +22,8 @@ from benchmark import checkpoint
 from benchmark.augmentation import Augmentation, normalise
 from benchmark.configuration import Recipe, Run
 from benchmark.data import Dataset, Split
+from benchmark.distributed import ALONE, Team
+from benchmark.energy import EnergyMeter
 from benchmark.errors import Preempted, UserError
 from benchmark.stopping import StopRequest
 from benchmark.streams import Streams, derived_seed
@@ -31,7 +34,7 @@ from dynalay.meter import Meter
 EVALUATION_BATCH = 500
 
 
-class Diverged(Exception):
+class Diverged(UserError):
     """The loss became NaN or infinite."""
 
 
@@ -45,6 +48,7 @@ class Progress:
         sums: of what is logged, by name: the sum over the current epoch's steps and their number, float64 [2].
         macs: forward MACs of training so far, as metered.
         seconds: wall time spent training, over all attempts.
+        joules: energy used meanwhile by the devices that tell, over all attempts: of "cpu" and "gpu".
         preemptions: how often the run went on from a checkpoint.
     """
 
@@ -53,6 +57,7 @@ class Progress:
     sums: dict[str, Tensor] = field(default_factory=dict)
     macs: int = 0
     seconds: float = 0.0
+    joules: dict[str, float] = field(default_factory=dict)
     preemptions: int = 0
 
 
@@ -69,7 +74,7 @@ def build_model(run: Run, dataset: Dataset, device: torch.device) -> AdaptiveCla
             model = method(dataset.image_shape, len(dataset.classes), **run.method_parameters)
         except ValueError as error:
             raise UserError(f"{run.method} ({run.method_kind}) on {run.dataset}: {error}") from None
-    return model.to(device, memory_format=torch.channels_last)
+    return model.to(device).to(memory_format=torch.channels_last)
 
 
 def batches(
@@ -92,63 +97,81 @@ def train(
     device: torch.device,
     stop: StopRequest,
     report: Callable[[str], None] = print,
+    team: Team = ALONE,
 ) -> tuple[AdaptiveClassifier, Progress]:
     """Train a run to its end, from its checkpoint in `folder` where there is one.
 
     Raises:
         Preempted: `stop` was asked for; the checkpoint holds everything up to the last step.
         Diverged: the loss is no number.
-        UserError: the checkpoint is of another configuration, or the parameters do not go together.
+        UserError: the checkpoint is of another run, or the parameters do not go together.
     """
     recipe = run.recipe
+    samples = len(dataset.train.labels)
+    batch_size = min(recipe.batch_size, samples)
+    part = team.part(batch_size)
+    steps = samples // batch_size  # an epoch's; the permutation's remainder waits for another epoch
+    total = recipe.epochs * steps
+
     model = build_model(run, dataset, device)
     model.train()
     optimizer = build_optimizer(model, recipe)
-    streams = Streams(run.seed, device)
+    streams = Streams(run.seed, device, team.rank)
     progress = Progress()
-    saved = checkpoint.load(folder / "checkpoint.pt", run, device)
+    path = folder / "checkpoint.pt"
+    identity = {
+        **run.resolved(), "data": dataset.fingerprint, "device": device.type, "processes": team.size,
+        "torch": torch.__version__,
+    }  # fmt: skip
+    saved = checkpoint.load(path, identity)
     if saved is not None:
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
-        streams.load_state_dict(saved["streams"])
         progress = Progress(**saved["progress"])
         progress.preemptions += 1
         progress.sums = {name: value.to(device) for name, value in progress.sums.items()}
-        report(f"going on from step {progress.step}")
+        report(f"going on from step {progress.step} of {total}")
+
+    started = time.perf_counter()
+    energy = EnergyMeter(device)
 
     def save() -> None:
-        state = {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "streams": streams.state_dict(),
-            "progress": vars(progress),
-        }
-        checkpoint.save(folder / "checkpoint.pt", run, state)
+        if team.leads:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
+            checkpoint.save(path, identity, state)
 
-    samples = len(dataset.train.labels)
-    batch_size = min(recipe.batch_size, samples)
-    steps = samples // batch_size  # an epoch's; the permutation's remainder waits for another epoch
-    total = recipe.epochs * steps
+    def clock() -> None:
+        nonlocal started
+        now = time.perf_counter()
+        progress.seconds, started = progress.seconds + now - started, now
+        for name, joules in energy.joules().items():
+            progress.joules[name] = progress.joules.get(name, 0.0) + joules
+
     images, labels = _resident(dataset.train, device)
     augment = Augmentation(**recipe.augmentation.model_dump())
     components = model.components()
     component_macs = model.component_macs().to(device)
-    started = time.perf_counter()
 
     while progress.step < total:
         epoch, first = divmod(progress.step, steps)
         order = streams.order(epoch, samples)
         for index in range(first, steps):
-            rows = order[index * batch_size : (index + 1) * batch_size].to(images.device)
-            batch, targets = images[rows].to(device), labels[rows].to(device)
-            batch = _prepared(normalise(augment(batch, streams.augmentation), dataset.mean, dataset.std))
-            meter = Meter(components, batch_size, device)
+            streams.seek(progress.step)
+            rows = order[index * batch_size : (index + 1) * batch_size][part].to(images.device)
+            targets = labels[rows].to(device)
+            # Augmentation is drawn for the whole batch, so that it does not depend on who computes which part of it.
+            batch = images.new_zeros((batch_size, *dataset.image_shape), device=device)
+            batch[part] = images[rows].to(device)
+            batch = augment(batch, streams.augmentation)[part]
+            batch = _prepared(normalise(batch, dataset.mean, dataset.std))
+            meter = Meter(components, len(batch), device)
             phase, position = phase_at(model.phases, progress.step / total)
             state = TrainingState(position, streams.method, phase.name)
             with autocast(recipe, device):
                 loss, metrics = model.training_loss(batch, targets, meter, state)
             optimizer.zero_grad()
             loss.backward()
+            stopping = team.synchronise(model, stop.signal is not None)
             if recipe.gradient_clip is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
             for group in optimizer.param_groups:
@@ -156,31 +179,35 @@ def train(
             optimizer.step()
             progress.step += 1
             _add(progress.sums, {"loss": loss.detach(), **metrics, "macs": meter.macs(component_macs).double().mean()})
-            if stop.signal is not None and progress.step < total:
-                progress.seconds += time.perf_counter() - started
-                save()
-                raise Preempted(f"stopped by {stop.signal} after step {progress.step} of {total}; run again to go on")
-        row = {name: (value[0] / value[1]).item() for name, value in progress.sums.items()}
-        if not math.isfinite(row["loss"]):
-            raise Diverged(
-                f"the loss of {run} is {row['loss']} in epoch {epoch + 1} of {recipe.epochs}; lower learning_rate "
-                f"(now {recipe.learning_rate:g}) or gradient_clip (now {recipe.gradient_clip}), or use precision float32"
+            if stopping and index + 1 < steps:
+                break
+
+        team.average(progress.sums.values())
+        if progress.step % steps == 0:
+            row = {name: (value[0] / value[1]).item() for name, value in progress.sums.items()}
+            if not math.isfinite(row["loss"]):
+                raise Diverged(
+                    f"the loss of {run} is {row['loss']} in epoch {epoch + 1} of {recipe.epochs}; lower learning_rate "
+                    f"(now {recipe.learning_rate:g}) or gradient_clip (now {recipe.gradient_clip}), "
+                    f"or use precision float32 (now {recipe.precision})"
+                )
+            progress.macs += round(row.pop("macs") * steps * batch_size)
+            progress.sums = {}
+            accuracy, macs = validate(model, dataset, device) if team.leads else (math.nan, math.nan)
+            clock()
+            progress.history.append(
+                {"epoch": epoch + 1, "step": progress.step, "phase": phase.name, **row, "validation_accuracy": accuracy,
+                 "validation_macs": macs, "training_macs": progress.macs, "seconds": progress.seconds}
+            )  # fmt: skip
+            report(
+                f"epoch {epoch + 1}/{recipe.epochs}  loss {row['loss']:.4f}  validation accuracy {100 * accuracy:.2f}%"
+                f"  {macs / 1e6:.2f} M MACs  {progress.seconds:.0f} s"
             )
-        accuracy, macs = validate(model, dataset, device)
-        progress.macs += round(row.pop("macs") * steps * batch_size)
-        progress.seconds += time.perf_counter() - started
-        started = time.perf_counter()
-        progress.sums = {}
-        progress.history.append(
-            {"epoch": epoch + 1, "step": progress.step, "phase": phase.name, **row, "validation_accuracy": accuracy, "validation_macs": macs,
-             "training_macs": progress.macs, "seconds": progress.seconds}
-        )  # fmt: skip
         if progress.step < total:
+            clock()
             save()
-        report(
-            f"epoch {epoch + 1}/{recipe.epochs}  loss {row['loss']:.4f}  validation accuracy {100 * accuracy:.2f}%"
-            f"  {macs / 1e6:.2f} M MACs  {progress.seconds:.0f} s"
-        )
+            if stopping:
+                raise Preempted(f"{run}: stopped after step {progress.step} of {total}; run the same command to go on")
     model.eval()
     return model, progress
 
@@ -198,7 +225,7 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def one_cycle(progress: float, warmup: float) -> float:
-    """The learning rate's share of its peak: linear to 1 over `warmup`, then a half cosine to 0 (Smith and Topin 2018)."""
+    """Share of the peak learning rate: linear to 1 over `warmup`, then a half cosine to 0 (Smith & Topin 2018)."""
     if progress < warmup:
         return (progress + 1e-3) / (warmup + 1e-3)
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
@@ -212,7 +239,7 @@ def phase_at(phases: tuple[Phase, ...], progress: float) -> tuple[Phase, float]:
 
 
 def autocast(recipe: Recipe, device: torch.device) -> Any:
-    """The recipe's precision.  Without autocast's cache: it would keep a cast made under `no_grad` and train nothing."""
+    """The recipe's precision.  Without autocast's cache: a cast kept from under `no_grad` would train nothing."""
     if recipe.precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
@@ -234,7 +261,7 @@ def validate(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) 
 
 
 def _resident(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The training data where batches are drawn from: on a GPU if it takes at most a quarter of its memory, else mapped."""
+    """The training data, from which batches are drawn: on a GPU if it fills at most a quarter of it, else mapped."""
     if device.type == "cuda" and split.images.numel() <= torch.cuda.get_device_properties(device).total_memory // 4:
         return split.images.to(device), split.labels.to(device)
     return split.images, split.labels

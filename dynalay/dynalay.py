@@ -54,6 +54,7 @@ class DynaLay(AdaptiveClassifier):
         hidden: the width of the agent's memory.
         lowest_price, highest_price: of the log-uniform distribution of prices in training; also the curve's ends.
         points: operating points of the agent.
+        reward: what an answer earns: 1 if it is correct, or the probability it gives to the label.
         redundancy_penalty: mu of the reward.
         entropy_bonus: weight of the policy's entropy at the start of the agent's phase; it falls linearly to zero.
         warmup_share, joint_share: of all steps; the agent's own phase takes what is between.
@@ -82,9 +83,10 @@ class DynaLay(AdaptiveClassifier):
         lowest_price: float = 1e-3,
         highest_price: float = 0.3,
         points: int = 10,
+        reward: Literal["correct", "probability"] = "probability",
         redundancy_penalty: float = 0.02,
         entropy_bonus: float = 0.02,
-        warmup_share: float = 0.7,
+        warmup_share: float = 0.6,
         joint_share: float = 0.1,
         direct_weight: float = 1.0,
         sees_activations: bool = True,
@@ -98,6 +100,7 @@ class DynaLay(AdaptiveClassifier):
                 f"warmup_share={warmup_share} and joint_share={joint_share} must leave the agent some steps"
             )
         self.rounds = rounds
+        self.reward = reward
         self.redundancy_penalty = redundancy_penalty
         self.entropy_bonus = entropy_bonus
         self.direct_weight = direct_weight
@@ -298,13 +301,17 @@ class DynaLay(AdaptiveClassifier):
         return loss, metrics | self._residual_metrics(state)
 
     def _reward(self, state: InnerState, labels: Tensor, executions: Tensor, price: Tensor) -> Tensor:
-        """Correct - price * (MACs beyond the direct pass) / (MACs of the direct pass), [batch]."""
+        """Answer's worth - price * (MACs beyond the direct pass) / (MACs of the direct pass), [batch]."""
         macs = self.component_macs().to(labels.device)
         once = torch.tensor(
             [not name.endswith("update") and name != "agent" for name in self.components()], device=labels.device
         )
         spent = (executions * macs).sum(dim=1) / (once * macs).sum()
-        return (state.logits.argmax(dim=1) == labels).float() - price * spent
+        if self.reward == "probability":
+            answer = state.logits.float().softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+        else:
+            answer = (state.logits.argmax(dim=1) == labels).float()
+        return answer - price * spent
 
     @staticmethod
     def _residual_metrics(state: InnerState) -> dict[str, Tensor]:

@@ -1,0 +1,132 @@
+"""Measure a trained run's wall-clock time per sample at every operating point, on this device.
+
+Examples:
+  python -m benchmark latency --config config/quick.yaml --dataset digits --method dynalay --seed 0
+  python -m benchmark latency --config config/fashion.yaml --dataset fashion_mnist --method act --seed 0 \
+      --batch-sizes 1 128 --threads 1
+
+Fewer MACs save time only as far as the device is kept busy, so several batch sizes are timed.  Writes latency.csv into
+the run's folder; the figure accuracy_latency shows it.  Measure on a machine that does nothing else.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmark import provenance, records
+from benchmark.arguments import add_run_arguments, prepared
+from benchmark.data import Dataset
+from benchmark.evaluate import load_trained
+from benchmark.files import atomic_write
+from benchmark.gpu_slots import gpu_slot
+from benchmark.training import batches
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint
+from dynalay.meter import Meter
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which run, where, and how it is timed."""
+    add_run_arguments(parser)
+    parser.add_argument(
+        "--batch-sizes", type=_positive, nargs="+", default=[1, 16, 256], metavar="N", help="(default: 1 16 256)"
+    )
+    parser.add_argument(
+        "--samples", type=_positive, default=256, metavar="N", help="validation samples in a timed pass (default: 256)"
+    )
+    parser.add_argument("--repeats", type=_positive, default=5, metavar="N", help="timed passes (default: 5)")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: as torch chooses)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Time the run and write its latency.csv."""
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    with gpu_slot(arguments.device):
+        run, dataset, device = prepared(arguments)
+        folder = run.folder(arguments.results)
+        model = load_trained(run, dataset, folder, device)
+        points = model.operating_points(batches(dataset.validation, dataset, device))
+        images = _images(dataset, max(arguments.samples, *arguments.batch_sizes), device)
+        table = measure(model, points, images, arguments.batch_sizes, arguments.repeats)
+        hardware = provenance.hardware(device)
+    table["device"] = hardware["gpu"] or hardware["processor"]
+    table["threads"] = hardware["threads"]
+    with atomic_write(folder / "latency.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    print(f"{run}: timed {len(points)} operating points at batch sizes {', '.join(map(str, arguments.batch_sizes))}")
+    recorded = folder / "records.parquet"
+    known = set(records.read(recorded, ["operating_point"])["operating_point"].unique()) if recorded.exists() else set()
+    if missing := sorted({point.name for point in points} - known):
+        # Thresholds are chosen from floats, which another device may round otherwise.
+        print(f"{run}: its records lack {', '.join(missing)}, so figures do too; evaluate the run on this device")
+
+
+@torch.inference_mode()
+def measure(
+    model: AdaptiveClassifier,
+    points: Sequence[OperatingPoint],
+    images: Tensor,
+    batch_sizes: Sequence[int],
+    repeats: int,
+) -> pd.DataFrame:
+    """Time per sample over whole passes through `images`, so that easy and hard samples count as often as they occur.
+
+    Args:
+        model: in inference mode, on the device of `images`.
+        points: distinct operating points.
+        images: normalised, float [samples, channels, height, width].
+        batch_sizes: into which a pass is divided.
+        repeats: timed passes, after one to warm up; they alternate, so that other load slows all alike.
+
+    Returns:
+        One row per operating point and batch size: operating_point, policy, knob, batch_size, and
+        milliseconds_per_sample (the median pass's) with lower_quartile and upper_quartile.
+    """
+    components = model.components()
+
+    def milliseconds(size: int, point: OperatingPoint) -> float:
+        _wait_for(images.device)
+        started = time.perf_counter()
+        for batch in images.split(size):
+            model.classify(batch, point, Meter(components, len(batch), images.device))
+        _wait_for(images.device)
+        return 1e3 * (time.perf_counter() - started) / len(images)
+
+    cases = list(product(batch_sizes, points))
+    passes = [[milliseconds(*case) for case in cases] for _ in range(1 + repeats)][1:]
+    lower, median, upper = np.quantile(passes, [0.25, 0.5, 0.75], axis=0)
+    return pd.DataFrame(
+        {
+            "operating_point": [point.name for _, point in cases],
+            "policy": [point.policy for _, point in cases],
+            "knob": [point.knob for _, point in cases],
+            "batch_size": [size for size, _ in cases],
+            "milliseconds_per_sample": median,
+            "lower_quartile": lower,
+            "upper_quartile": upper,
+        }
+    )
+
+
+def _images(dataset: Dataset, samples: int, device: torch.device) -> Tensor:
+    """The first `samples` of the validation split, from the beginning again where it has fewer."""
+    images = torch.cat([images for images, _ in batches(dataset.validation, dataset, device)])
+    return images[torch.arange(samples, device=device) % len(images)].contiguous(memory_format=torch.channels_last)
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -163,9 +163,9 @@ def _state(run: Run, results: Path) -> _State:
 
 
 def _keyed(table: pd.DataFrame, run: Run) -> pd.DataFrame:
-    for place, name in enumerate(("dataset", "method", "seed")):
-        table.insert(place, name, getattr(run, name))
-    return table
+    """The table with dataset, method and seed in front."""
+    keys = pd.DataFrame({"dataset": run.dataset, "method": run.method, "seed": run.seed}, index=table.index)
+    return pd.concat([keys, table], axis=1)
 
 
 def _test_samples(done: list[_State], reference: str) -> pd.DataFrame | None:
@@ -231,7 +231,7 @@ def _summarised(job: tuple[Path, pd.DataFrame | None, bool]) -> dict[str, pd.Dat
             "executions": _executions(test, {name: cost["macs"] for name, cost in costs.items()}),
             "actions": _actions(test),
             "notes": _notes(test),
-            "correctness": test.points.assign(
+            "correctness": test.by_point(
                 samples=test.samples, correct=[row.tobytes() for row in np.packbits(test.correct, axis=1)]
             ),
             "history": pd.read_csv(folder / "history.csv"),
@@ -247,19 +247,21 @@ class _Grid:
     """The records of one split as arrays [points, samples], whatever the order of the rows.
 
     Attributes:
-        points: one row an operating point: policy, operating_point, knob.
+        policy, operating_point, knob: of each operating point, [points].
         samples: their number.
+        correct: whether the prediction is right, bool [points, samples].
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
         self._table = table
-        code, _ = pd.factorize(table["operating_point"])
+        code, names = pd.factorize(table["operating_point"])
         sample = table["sample"].to_numpy()
         self.samples = int(sample.max()) + 1
-        first = ~pd.Series(code, index=table.index).duplicated()
-        points = table.loc[first, ["policy", "operating_point", "knob"]].reset_index(drop=True)
-        self.points = points.astype({"policy": str, "operating_point": str})
         self._place = code * self.samples + sample
+        first = np.unique(code, return_index=True)[1]
+        self.operating_point = np.asarray(names, object)
+        self.policy = np.asarray(table["policy"].iloc[first], object)
+        self.knob = table["knob"].to_numpy()[first]
         self.correct = self["prediction"] == self["label"]
 
     @property
@@ -271,18 +273,34 @@ class _Grid:
         values = self._table[column].to_numpy()
         grid = np.empty(len(values), values.dtype)
         grid[self._place] = values
-        return grid.reshape(len(self.points), self.samples)
+        return grid.reshape(-1, self.samples)
 
     def of_sample(self, column: str) -> np.ndarray:
         """A column that is the same at all operating points, as an array [samples]."""
         return self[column][0]
+
+    def by_point(self, **columns: Any) -> pd.DataFrame:
+        """A table with one row an operating point; `columns` are [points] or scalars."""
+        points = {"policy": self.policy, "operating_point": self.operating_point, "knob": self.knob}
+        return pd.DataFrame(points | columns)
+
+    def by_point_and(self, key: str, values: np.ndarray, **columns: np.ndarray) -> pd.DataFrame:
+        """A table with one row an operating point and value of `key`; `columns` are [points, values] or [values]."""
+        points = len(self.knob)
+        table: dict[str, np.ndarray] = {
+            name: np.repeat(getattr(self, name), len(values)) for name in ("policy", "operating_point", "knob")
+        }
+        table[key] = np.tile(values, points)
+        return pd.DataFrame(
+            table | {name: np.broadcast_to(array, (points, len(values))).ravel() for name, array in columns.items()}
+        )
 
 
 def _curve(grid: _Grid, samples: pd.DataFrame | None) -> pd.DataFrame:
     """Accuracy, compute and calibration at each operating point."""
     macs = grid["macs"]
     quantiles = np.quantile(macs, list(QUANTILES.values()), axis=1)
-    return grid.points.assign(
+    return grid.by_point(
         samples=grid.samples,
         accuracy=grid.correct.mean(axis=1),
         confidence=grid["confidence"].mean(axis=1, dtype=float),
@@ -329,30 +347,27 @@ def _by_difficulty(grid: _Grid, samples: pd.DataFrame) -> pd.DataFrame:
     found = np.unique(bins[bins >= 0])
     members = (bins[:, None] == found).astype(float)  # [samples, found]
     counts = members.sum(axis=0)
-    points = grid.points.loc[np.repeat(grid.points.index, len(found))].reset_index(drop=True)
-    repeated = len(grid.points)
-    mean_difficulty = np.nan_to_num(samples["difficulty"].to_numpy(float)) @ members / counts
-    return points.assign(
-        dial=samples["dial"].iloc[0],
-        bin=np.tile(found, repeated),
-        difficulty=np.tile(mean_difficulty, repeated),
-        samples=np.tile(counts.astype(int), repeated),
-        accuracy=(grid.correct @ members / counts).ravel(),
-        macs=(grid["macs"] @ members / counts).ravel(),
+    return grid.by_point_and(
+        "bin",
+        found,
+        dial=np.array([samples["dial"].iloc[0]], object),
+        difficulty=np.nan_to_num(samples["difficulty"].to_numpy(float)) @ members / counts,
+        samples=counts.astype(int),
+        accuracy=grid.correct @ members / counts,
+        macs=grid["macs"] @ members / counts,
     )
 
 
 def _executions(grid: _Grid, costs: dict[str, int]) -> pd.DataFrame:
     """How often each component ran for a sample, on average, at each operating point, and for which share it ran."""
-    parts = []
-    for name, macs in costs.items():
-        counts = grid[f"{records.EXECUTIONS}{name}"]
-        parts.append(
-            grid.points.assign(
-                component=name, component_macs=macs, executions=counts.mean(axis=1), share=(counts > 0).mean(axis=1)
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
+    counts = [grid[f"{records.EXECUTIONS}{name}"] for name in costs]
+    return grid.by_point_and(
+        "component",
+        np.array(list(costs), object),
+        component_macs=np.array(list(costs.values())),
+        executions=np.stack([count.mean(axis=1) for count in counts], axis=1),
+        share=np.stack([(count > 0).mean(axis=1) for count in counts], axis=1),
+    )
 
 
 def _rounds(grid: _Grid) -> dict[int, np.ndarray]:
@@ -364,31 +379,26 @@ def _rounds(grid: _Grid) -> dict[int, np.ndarray]:
 
 def _actions(grid: _Grid) -> pd.DataFrame:
     """How many samples took each action in each round, at each operating point."""
-    parts = [
-        grid.points.assign(round=number, action=int(action), samples=(taken == action).sum(axis=1))
-        for number, taken in _rounds(grid).items()
-        for action in np.unique(taken[taken >= 0])
-    ]
-    columns = [*grid.points.columns, "round", "action", "samples"]
-    return pd.concat(parts, ignore_index=True).query("samples > 0") if parts else pd.DataFrame(columns=columns)
+    parts = [grid.by_point_and("action", np.empty(0), round=np.empty(0), samples=np.empty(0))]
+    for number, taken in _rounds(grid).items():
+        actions = np.arange(taken.max() + 1)
+        counts = np.stack([(taken == action).sum(axis=1) for action in actions], axis=1)
+        parts.append(grid.by_point_and("action", actions, round=np.array([number]), samples=counts))
+    table = pd.concat(parts[1:] or parts, ignore_index=True)
+    return table[table["samples"] > 0]
 
 
 def _notes(grid: _Grid) -> pd.DataFrame:
     """Mean of each note that is a measurement, at each operating point, over the samples that have it."""
-    parts = []
-    for name in grid.columns:
-        if name.startswith(records.NOTE) and grid[name].dtype.kind == "f":
-            values = grid[name]
-            known = np.isfinite(values)
-            count = known.sum(axis=1)
-            total = np.where(known, values, 0).sum(axis=1, dtype=float)
-            parts.append(
-                grid.points.assign(
-                    note=name.removeprefix(records.NOTE), samples=count, mean=total / np.maximum(count, 1)
-                )
-            )
-    columns = [*grid.points.columns, "note", "samples", "mean"]
-    return pd.concat(parts, ignore_index=True).query("samples > 0") if parts else pd.DataFrame(columns=columns)
+    found = [(name, grid[name]) for name in grid.columns if name.startswith(records.NOTE)]
+    notes = {name.removeprefix(records.NOTE): values for name, values in found if values.dtype.kind == "f"}
+    known = {name: np.isfinite(values) for name, values in notes.items()}
+    none = np.empty((len(grid.knob), 0))
+    counts = np.stack([k.sum(axis=1) for k in known.values()], axis=1) if notes else none
+    totals = [np.where(known[name], values, 0).sum(axis=1, dtype=float) for name, values in notes.items()]
+    means = np.stack(totals, axis=1) / np.maximum(counts, 1) if notes else none
+    table = grid.by_point_and("note", np.array(list(notes), object), samples=counts, mean=means)
+    return table[table["samples"] > 0]
 
 
 def _gallery(grid: _Grid) -> pd.DataFrame:
@@ -398,7 +408,7 @@ def _gallery(grid: _Grid) -> pd.DataFrame:
     """
     macs = grid["macs"]
     means = macs.mean(axis=1)
-    own = np.flatnonzero(grid.points["policy"] == "own")
+    own = np.flatnonzero(grid.policy == "own")
     middle = own[np.abs(means[own] - (means[own].min() + means[own].max()) / 2).argmin()]
     spent, confidence = macs[middle], grid["confidence"][middle]
     order = np.lexsort((-confidence, spent))
@@ -411,5 +421,6 @@ def _gallery(grid: _Grid) -> pd.DataFrame:
         part["label"] = grid.of_sample("label")[chosen]
         part["prediction"] = grid["prediction"][middle][chosen]
         part["path"] = [[int(a[sample]) for a in actions if a[sample] >= 0] if actions else None for sample in chosen]
-        parts.append(part.assign(**grid.points.loc[middle].to_dict()))
-    return pd.concat(parts, ignore_index=True)
+        parts.append(part)
+    point = {"policy": grid.policy[middle], "operating_point": grid.operating_point[middle], "knob": grid.knob[middle]}
+    return pd.concat(parts, ignore_index=True).assign(**point)

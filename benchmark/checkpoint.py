@@ -21,6 +21,8 @@ from benchmark.files import atomic_write
 #: Raised whenever what a checkpoint holds, or what it means, changes.
 FORMAT = 2
 
+_SIGNATURE = "run and checksum"
+
 
 def save(path: Path, identity: Mapping[str, Any], state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain values) as the checkpoint of what `identity` describes (plain values)."""
@@ -74,7 +76,8 @@ def _differences(saved: Any, wanted: Any, key: str = "") -> Iterator[str]:
 def save_weights(path: Path, run: Run, weights: Mapping[str, Tensor]) -> None:
     """Write the trained weights with the run's digest and a checksum; the same weights give the same bytes."""
     weights = {name: value.cpu().contiguous() for name, value in weights.items()}
-    content = safetensors.torch.save(weights, {"run": run.digest, "sha256": _checksum(weights)})
+    # One entry, since safetensors writes several in any order.
+    content = safetensors.torch.save(weights, {_SIGNATURE: f"{run.digest} {_checksum(weights)}"})
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
@@ -89,7 +92,7 @@ def weights_digest(path: Path) -> str | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("run", "")
+            return _signature(file)[0]
     except SafetensorError as error:
         raise _damaged(path, error) from None
 
@@ -102,13 +105,19 @@ def load_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            expected = (file.metadata() or {}).get("sha256")
+            checksum = _signature(file)[1]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no mapping
     except SafetensorError as error:
         raise _damaged(path, error) from None
-    if _checksum(weights) != expected:
+    if _checksum(weights) != checksum:
         raise _damaged(path, "the weights do not match their checksum")
     return {name: value.to(device) for name, value in weights.items()}
+
+
+def _signature(file: Any) -> tuple[str, str]:
+    """The run's digest and the weights' checksum; empty where the file has none."""
+    digest, _, checksum = (file.metadata() or {}).get(_SIGNATURE, "").partition(" ")
+    return digest, checksum
 
 
 def _damaged(path: Path, reason: object) -> UserError:

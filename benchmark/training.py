@@ -121,7 +121,7 @@ def train(
     path = folder / "checkpoint.pt"
     identity = {
         **run.resolved(), "data": dataset.fingerprint, "device": device.type, "processes": team.size,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }  # fmt: skip
     saved = checkpoint.load(path, identity)
     if saved is not None:

@@ -1,0 +1,113 @@
+"""An experiment of one run that takes a fraction of a second, and processes of it that can be killed.
+
+The processes are forked from a server that has imported everything once, and has no threads.
+"""
+
+import contextlib
+import copy
+import json
+import multiprocessing
+import sys
+from collections.abc import Mapping
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from benchmark.__main__ import main
+
+CONFIGURATION: dict[str, Any] = {
+    "experiment": "miniature",
+    "seeds": 1,
+    "reference": "network",
+    "recipe": {"epochs": 4, "batch_size": 16, "augmentation": {"crop": 1, "flip": True}},
+    "datasets": {"digits": {"parameters": {"train_samples": 64, "test": 40, "validation": 40}}},
+    "methods": {
+        "network": {
+            "kind": "dynalay",
+            "parameters": {
+                "channels": [8], "strides": [1], "fpi": [True], "rounds": 1, "iterations": 2, "points": 2,
+                "controls": False, "warmup_share": 0.4, "joint_share": 0.3,
+            },
+        }
+    },
+}  # fmt: skip
+STEPS = 4  # of an epoch
+TOTAL = 16
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(
+    ["benchmark.train", "benchmark.evaluate", "dynalay.dynalay", "benchmark.data.kinds.digits", __name__]
+)
+
+
+class Miniature:
+    """The experiment in a folder, with its own results and data.
+
+    Args:
+        folder: where everything lies; the data may be shared.
+        data: the data folder.
+        changes: what replaces values of the configuration, by the path of keys.
+    """
+
+    def __init__(self, folder: Path, data: Path, changes: Mapping[str, Any] | None = None) -> None:
+        content = copy.deepcopy(CONFIGURATION)
+        for path, value in (changes or {}).items():
+            *parents, last = path.split("/")
+            place = content
+            for key in parents:
+                place = place[key]
+            place[last] = value
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config = folder / "miniature.yaml"
+        self.config.write_text(yaml.safe_dump(content))
+        self.results = folder / "results"
+        self.data = data
+        self.run = self.results / "miniature" / "digits" / "network" / "seed0"
+
+    def arguments(self, verb: str, *options: str) -> list[str]:
+        return [
+            verb, "--config", str(self.config), "--dataset", "digits", "--method", "network", "--seed", "0",
+            "--results", str(self.results), "--data", str(self.data), "--device", "cpu", *options,
+        ]  # fmt: skip
+
+    def __call__(self, verb: str, *options: str) -> int:
+        """Run a verb in this process; returns its exit status."""
+        return main(self.arguments(verb, *options))
+
+    def start(
+        self, verb: str, *options: str, environment: Mapping[str, str] | None = None, file_limit: int | None = None
+    ) -> ForkServerProcess:
+        """Run a verb in a process of its own."""
+        log = self.config.with_suffix(f".{environment['RANK']}.log" if environment else ".log")
+        process = _SERVER.Process(target=_work, args=(self.arguments(verb, *options), log, environment, file_limit))
+        process.start()
+        return process
+
+    def log(self) -> str:
+        return self.config.with_suffix(".log").read_text()
+
+    def told(self) -> dict[str, Any]:
+        """The content of run.json."""
+        return json.loads((self.run / "run.json").read_text())
+
+    def outcome(self) -> tuple[bytes, bytes]:
+        """What must not depend on interruptions: the model, and what was recorded with it."""
+        return (self.run / "model.safetensors").read_bytes(), (self.run / "records.parquet").read_bytes()
+
+    def history(self) -> pd.DataFrame:
+        """The history but for its times."""
+        return pd.read_csv(self.run / "history.csv").drop(columns="seconds")
+
+
+def _work(arguments: list[str], log: Path, environment: Mapping[str, str] | None, file_limit: int | None) -> None:
+    import os
+    import resource
+
+    os.environ.update(environment or {})
+    with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        if file_limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+        sys.exit(main(arguments))

@@ -236,7 +236,16 @@ class DynaLay(AdaptiveClassifier):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if state.phase == "warm-up":
             return self._warm_up_loss(images, labels, meter, state.generator)
-        return self._agent_loss(images, labels, meter, state, joint=state.phase == "joint")
+        # What the agent learns from is the network as it will be used: BatchNorm with the statistics of the warm-up.
+        self.network.eval()
+        if state.phase == "agent":
+            bonus = self.entropy_bonus * (1 - state.progress)
+            return self._agent_loss(images, labels, meter, state.generator, bonus)
+        # Joint: random paths for the main model still, since a path that is no longer trained decays, and then no price
+        # leads down it again.
+        agent_loss, metrics = self._agent_loss(images, labels, meter, state.generator, entropy_bonus=0.0)
+        main_loss, main_metrics = self._warm_up_loss(images, labels, meter, state.generator)
+        return agent_loss + main_loss, metrics | main_metrics
 
     def _warm_up_loss(
         self, images: Tensor, labels: Tensor, meter: Meter, generator: torch.Generator
@@ -257,37 +266,28 @@ class DynaLay(AdaptiveClassifier):
         return loss, metrics | self._residual_metrics(state)
 
     def _agent_loss(
-        self, images: Tensor, labels: Tensor, meter: Meter, training: TrainingState, joint: bool
+        self, images: Tensor, labels: Tensor, meter: Meter, generator: torch.Generator, entropy_bonus: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Policy gradient with a self-critical baseline: the reward of the agent's own greedy actions (Rennie 2017)."""
-        # What the agent learns from is the network as it will be used: BatchNorm with the statistics of the warm-up.
-        self.network.eval()
+        """Policy gradient with a self-critical baseline: the reward of the agent's own greedy actions (Rennie 2017).
+
+        The main model gets no gradient.
+        """
         low, high = (math.log(price) for price in self.prices)
-        uniform = torch.rand(len(images), generator=training.generator, device=images.device)
+        uniform = torch.rand(len(images), generator=generator, device=images.device)
         price = (low + (high - low) * uniform).exp()
-        losses: list[Tensor] = []
-
-        def answered(state: InnerState) -> None:
-            losses.append(functional.cross_entropy(state.logits.float(), labels))
-
         with torch.no_grad():
             direct = self.network.direct(images, meter)
             start = meter.executions.clone()
-            greedy, _ = self._run(images, self._agent_policy(price, meter), meter, direct.copy())
-            baseline = self._reward(greedy, labels, meter.executions - start, price)
-        if joint:
-            direct = self.network.direct(images, meter)
-            answered(direct)
+            greedy = self._agent_policy(price, meter)
+            state, _ = self._run(images, greedy, meter, direct.copy())
+            baseline = self._reward(state, labels, meter.executions - start, greedy)
         start = meter.executions.clone()
-        policy = self._agent_policy(price, meter, training.generator)
-        state, actions = self._run(images, policy, meter, direct, answered, learning=joint)
+        policy = self._agent_policy(price, meter, generator)
+        state, actions = self._run(images, policy, meter, direct, learning=False)
         with torch.no_grad():
-            reward = self._reward(state, labels, meter.executions - start, price)
-            advantage = reward - self.redundancy_penalty * policy.redundant - baseline
-        bonus = 0.0 if joint else self.entropy_bonus * (1 - training.progress)
-        loss = -(advantage * policy.log_probability + bonus * policy.entropy).mean()
-        if joint:
-            loss = loss + torch.stack(losses).mean()
+            reward = self._reward(state, labels, meter.executions - start, policy)
+        advantage = reward - baseline
+        loss = -(advantage * policy.log_probability + entropy_bonus * policy.entropy).mean()
         metrics = {
             "reward": reward.mean(),
             "reward_greedy": baseline.mean(),
@@ -300,18 +300,18 @@ class DynaLay(AdaptiveClassifier):
             metrics[f"choice{action}"] = (taken == action).sum() / decided
         return loss, metrics | self._residual_metrics(state)
 
-    def _reward(self, state: InnerState, labels: Tensor, executions: Tensor, price: Tensor) -> Tensor:
-        """Answer's worth - price * (MACs beyond the direct pass) / (MACs of the direct pass), [batch]."""
+    def _reward(self, state: InnerState, labels: Tensor, executions: Tensor, policy: AgentPolicy) -> Tensor:
+        """Each sample's reward [batch] for the answers in `state`, which `executions` beyond the direct pass led to."""
         macs = self.component_macs().to(labels.device)
         once = torch.tensor(
             [not name.endswith("update") and name != "agent" for name in self.components()], device=labels.device
         )
         spent = (executions * macs).sum(dim=1) / (once * macs).sum()
         if self.reward == "probability":
-            answer = state.logits.float().softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+            worth = state.logits.float().softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
         else:
-            answer = (state.logits.argmax(dim=1) == labels).float()
-        return answer - price * spent
+            worth = (state.logits.argmax(dim=1) == labels).float()
+        return worth - policy.price * spent - self.redundancy_penalty * policy.redundant
 
     @staticmethod
     def _residual_metrics(state: InnerState) -> dict[str, Tensor]:

@@ -66,10 +66,11 @@ class AgentPolicy:
         scores, memory = self.meter("agent", seen, self.memory[rows], *activations, rows=rows)
         self.memory = self.memory.index_copy(0, rows, memory.float())
         log_probabilities = scores.float().masked_fill(~self.allowed, -torch.inf).log_softmax(dim=1)
-        if self.generator is None:
-            return log_probabilities.argmax(dim=1)
         probabilities = log_probabilities.exp()
-        actions = torch.multinomial(probabilities.detach(), 1, generator=self.generator).squeeze(1)
+        if self.generator is None:
+            actions = log_probabilities.argmax(dim=1)
+        else:
+            actions = torch.multinomial(probabilities.detach(), 1, generator=self.generator).squeeze(1)
         taken = log_probabilities.gather(1, actions[:, None]).squeeze(1)
         entropy = -(probabilities * log_probabilities.masked_fill(~self.allowed, 0)).sum(dim=1)
         already_solved = functional.pad(state.converged[rows], (1, 0)).gather(1, actions[:, None]).squeeze(1)

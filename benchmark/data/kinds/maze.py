@@ -5,8 +5,9 @@ connectedness of Minsky & Papert 1969) must tell whether the markers are joined.
 which they are, by closing one of two *gates*:
 
 - the *cut*: an open cell through which every path between the markers leads; closed, they are not joined;
-- the *decoy*: an open cell that looks alike (its 8 neighbours are the same up to rotation and reflection), as far from
-  the nearer marker and about as far from the other one, but without which the markers remain joined.
+- the *decoy*: an open cell that looks alike (its 8 neighbours are the same up to rotation and reflection; it touches as
+  many borders; it is as far from the nearer marker, and about as far from the other one), but without which the
+  markers remain joined.
 
 Grid, markers and gates are drawn first, and a toss of a coin then decides which gate is closed.  Hence the two classes
 agree exactly in the distributions of the markers' places and distances, of the number of open cells, and of the path's
@@ -237,26 +238,28 @@ def _shortest_path(distances: NDArray[np.int16], end: Cells, width: int, rng: np
 def _unlikeness(grids: Grids, cut: Cells, start: Cells, end: Cells, rng: np.random.Generator) -> NDArray[np.float64]:
     """How unlike the cut each cell is: [mazes, cells]; infinite where it cannot be a decoy.
 
-    A decoy has the cut's surroundings and its distance to the nearer marker; of such cells those come first whose
-    distance to the other marker is most like the cut's, and ties are broken at random.
+    A decoy has the cut's surroundings, touches as many borders and has its distance to the nearer marker; of such cells
+    those come first whose distance to the other marker is most like the cut's, and chance decides about ties.
     """
     mazes = np.arange(len(grids))[:, None]
     width = grids.shape[2]
     cells = np.arange(_flat(grids).shape[1])[None]
     cut = cut[:, None]
     markers = [marker[:, None] for marker in (start, end)]
-    near, far = np.sort([_manhattan(cells, marker, width) for marker in markers], axis=0)
-    surroundings = _surroundings(grids)
-    alike = _flat(grids) & (surroundings == surroundings[mazes, cut]) & (near == near[mazes, cut])
+    near, far = np.sort([_distance(cells, marker, width) for marker in markers], axis=0)
+    borders = sum((place == border).astype(int) for place in np.divmod(cells, width) for border in (1, width - 2))
+    alike = _flat(grids).copy()
+    for trait in (_surroundings(grids), near, np.broadcast_to(borders, alike.shape)):
+        alike &= trait == trait[mazes, cut]
     for cell in (cut, *markers):
         alike[mazes, cell] = False
-    return np.where(alike, np.abs(far - far[mazes, cut]) + rng.random(alike.shape), np.inf)
+    return np.where(alike, np.abs(far - far[mazes, cut]) + 0.1 * rng.random(alike.shape), np.inf)
 
 
-def _manhattan(cells: Cells, others: Cells, width: int) -> Cells:
-    """Distance in steps, walls disregarded."""
+def _distance(cells: Cells, others: Cells, width: int) -> NDArray[np.float64]:
+    """As the crow flies."""
     (row, column), (other_row, other_column) = np.divmod(cells, width), np.divmod(others, width)
-    return np.abs(row - other_row) + np.abs(column - other_column)
+    return np.hypot(row - other_row, column - other_column)
 
 
 def _surroundings(grids: Grids) -> NDArray[np.uint8]:
@@ -272,7 +275,8 @@ def _surroundings(grids: Grids) -> NDArray[np.uint8]:
 def _smallest_image(pattern: int) -> int:
     """The least of the 8 images of a ring pattern under the symmetries of the square."""
     bits = [pattern >> bit & 1 for bit in range(8)]
-    images = [direction[turn:] + direction[:turn] for direction in (bits, bits[::-1]) for turn in (0, 2, 4, 6)]
+    mirrored = [bits[-bit] for bit in range(8)]  # corners, at even places, remain corners
+    images = [direction[turn:] + direction[:turn] for direction in (bits, mirrored) for turn in (0, 2, 4, 6)]
     return min(sum(value << bit for bit, value in enumerate(image)) for image in images)
 
 

@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
             print(f"{run}: {line}", flush=True)
 
     with attempt(run, folder, leads):
-        if is_trained(run, folder) and not arguments.restart:
+        if not arguments.restart and is_trained(run, folder):
             report("already trained")
             return
         with gpu_slot(arguments.device):
@@ -96,7 +96,7 @@ def is_trained(run: Run, folder: Path) -> bool:
 
 def clear(folder: Path, restart: bool) -> None:
     """Remove what an earlier training left, so that results are this one's or absent."""
-    for name in (*RESULTS, *(["checkpoint.pt"] if restart else [])):
+    for name in (*RESULTS, *(("checkpoint.pt", "run.json") if restart else ())):
         (folder / name).unlink(missing_ok=True)
 
 

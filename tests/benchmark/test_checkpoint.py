@@ -54,7 +54,7 @@ def test_no_checkpoint_is_no_error(tmp_path):
         (IDENTITY | {"recipe": {"epochs": 5}}, "recipe.epochs: 3 in the checkpoint, 5 now"),
         (IDENTITY | {"recipe": {"epochs": 3, "flip": True}}, "recipe.flip: None in the checkpoint, True now"),
         (
-            IDENTITY | {"method": {"kind": "act", "parameters": {}}},
+            IDENTITY | {"method": {"kind": "act", "parameters": {"depth": 8}}},
             "method.kind: 'resnet' in the checkpoint, 'act' now",
         ),
         (IDENTITY | {"method": {"kind": "resnet", "parameters": {}}}, "method.parameters.depth: 8 in the checkpoint"),
@@ -73,7 +73,9 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_difference(saved, ident
 
 def test_a_checkpoint_of_another_format_is_refused_with_both(saved, monkeypatch):
     monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
-    with pytest.raises(UserError, match=f"has format {checkpoint.FORMAT - 1}; this version reads {checkpoint.FORMAT}"):
+    with pytest.raises(
+        UserError, match=f"has format {checkpoint.FORMAT - 1}; this version reads format {checkpoint.FORMAT}"
+    ):
         checkpoint.load(saved, IDENTITY)
 
 

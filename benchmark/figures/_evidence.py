@@ -60,6 +60,14 @@ class Evidence:
         return data.load(configuration.dataset_kinds[label], configuration.dataset_parameters[label], self.data)
 
     @cached_property
+    def agent_actions(self) -> pd.DataFrame:
+        """How many test samples took each action in each round, of `agent_method` when its own agent decides."""
+        actions = self.of_agent(self.summary("actions"))
+        if actions.empty:
+            return actions
+        return actions[actions["policy"] == "own"].astype({"round": int, "action": int, "samples": int})
+
+    @cached_property
     def curves(self) -> pd.DataFrame:
         """Every run's operating points on the test split, with `static` and `reference` methods marked."""
         curves = self.summary("curves")
@@ -116,24 +124,27 @@ def middle_points(curves: pd.DataFrame) -> pd.DataFrame:
     return curves.loc[distance.groupby([curves[key] for key in RUN]).idxmin(), [*RUN, "operating_point"]]
 
 
-def mean_curves(curves: pd.DataFrame, by: Sequence[str], x: str, y: str) -> pd.DataFrame:
+def mean_curves(
+    curves: pd.DataFrame, by: Sequence[str], x: str, y: str = "accuracy", along: str = "macs"
+) -> pd.DataFrame:
     """Average runs' curves over seeds, point by point along the curve.
 
     Thresholds are chosen in each run, so the same place on two seeds' curves may have two knobs: points are matched by
-    their rank in `x`.  Curves of unequal length are first resampled, linearly along the rank, to the shortest.
+    their rank in `along`.  Curves of unequal length are first resampled, linearly along the rank, to the shortest.
 
     Args:
-        curves: one row a run and operating point, with `by`, `seed`, `x` and `y`.
+        curves: one row a run and operating point, with `by`, `seed`, `x`, `y` and `along`.
         by: the columns that tell one averaged curve from another.
-        x: the column along which points are matched; averaged too.
-        y: the column to average.
+        x: a column to average.
+        y: a column to average, with its interval.
+        along: the column by which a curve's points are ordered and matched.
 
     Returns:
-        `by`, `x`, `y` (means over seeds), `low` and `high` (95% interval of the mean of `y`).
+        `by`, `x`, `y` (means over seeds), `low` and `high` (95% interval of the mean of `y`), along the curve.
     """
     parts = []
     for keys, group in curves.groupby(list(by), sort=False):
-        runs = [run.sort_values(x)[[x, y]].to_numpy(float) for _, run in group.groupby("seed", sort=True)]
+        runs = [run.sort_values(along)[[x, y]].to_numpy(float) for _, run in group.groupby("seed", sort=True)]
         points = min(len(run) for run in runs)
         aligned = np.stack([_resampled(run, points) for run in runs])  # [seeds, points, 2]
         low, high = statistics.mean_interval(aligned[:, :, 1])

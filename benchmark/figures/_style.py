@@ -134,6 +134,13 @@ def draw_runs(panel: Axes, runs: pd.DataFrame, x: str, y: str, look: dict[str, A
     panel.plot(mean.index, mean, markevery=max(1, len(mean) // 6), **look)
 
 
+def fit(panel: Axes, accuracy: pd.Series) -> None:
+    """Fit a panel to its points: intervals of two or three seeds can be wider than all that there is to see."""
+    low, high = accuracy.min(), accuracy.max()
+    margin = 0.15 * (high - low) + 0.002
+    panel.set_ylim(low - margin, high + margin)
+
+
 def shares(axis: Any) -> None:
     """Label an axis of shares in [0, 1] in percent."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from benchmark.configuration import Configuration
 from benchmark.figures._evidence import Evidence, mean_curves
-from benchmark.figures._style import STATIC, Style, counts, shares
+from benchmark.figures._style import STATIC, Style, counts, fit, shares
 
 #: Up to this many seeds, each is shown.
 FEW = 5
@@ -34,7 +34,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
     if curves.empty:
         return curves
     seeds = curves[[*_METHOD, "seed", "knob", "macs", "accuracy"]].astype({"seed": "Int64"})
-    return evidence.presented(pd.concat([seeds, mean_curves(curves, _METHOD, "macs", "accuracy")], ignore_index=True))
+    return evidence.presented(pd.concat([seeds, mean_curves(curves, _METHOD, "macs")], ignore_index=True))
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
@@ -76,9 +76,7 @@ def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
         panel.step(macs, accuracy, where="post", color=STATIC, linewidth=0.9, label="static frontier", zorder=2)
     for reference in means.loc[means["reference"], "macs"]:
         panel.axvline(reference, color=STATIC, linestyle=":", linewidth=0.8, zorder=1, label="reference")
-    # Intervals of two or three seeds can be wider than all differences: the panel is fitted to the points.
-    low, high = data["accuracy"].min(), data["accuracy"].max()
-    panel.set_ylim(low - 0.15 * (high - low) - 0.002, high + 0.15 * (high - low) + 0.002)
+    fit(panel, data["accuracy"])
     if means["macs"].max() > 30 * means["macs"].min():
         panel.set_xscale("log")
     counts(panel.xaxis)

@@ -1,9 +1,10 @@
 """Accuracy against latency.
 
-Test accuracy against the measured wall-clock time per sample, one panel for each dataset and batch size. A line joins
-a method's operating points, positions are means over seeds, the band is the 95% interval of the mean accuracy; grey
-points are static networks. Finished samples leave the batch, so a batch's time falls with its compute only as far as
-the device is kept busy: compare with accuracy against compute.
+Test accuracy against the measured wall-clock time per sample, one panel for each dataset and batch size. A line
+joins a method's operating points, positions are means over seeds, the band is the 95% interval of the mean
+accuracy; grey points are static networks. Finished samples leave the batch, so a batch's time falls with its
+compute only as far as the device is kept busy: compare with accuracy against compute. Panels are fitted to the
+points: wide bands run out of them.
 """
 
 import pandas as pd
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmark.configuration import Configuration
 from benchmark.figures._evidence import Evidence, mean_curves
-from benchmark.figures._style import Style, shares
+from benchmark.figures._style import Style, fit, shares
 
 _METHOD = ["dataset", "batch_size", "device", "method", "static"]
 
@@ -27,24 +28,29 @@ def data(evidence: Evidence) -> pd.DataFrame:
     if latency.empty or evidence.own_curves.empty:
         return pd.DataFrame()
     keys = ["dataset", "method", "seed", "operating_point"]
-    timed = latency.merge(evidence.own_curves[[*keys, "static", "accuracy"]], on=keys)
-    means = mean_curves(timed, _METHOD, "milliseconds_per_sample", "accuracy")
+    timed = latency.merge(evidence.own_curves[[*keys, "static", "accuracy", "macs"]], on=keys)
+    means = mean_curves(timed, _METHOD, "milliseconds_per_sample")
     return evidence.presented(means)
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel for each dataset and batch size."""
-    figure, panels = style.panels(data.assign(batch="batch " + data["batch_size"].astype(str)), by=["dataset", "batch"])
+    devices = data["device"].unique()
+    setting = "batch " + data["batch_size"].astype(str)
+    if len(devices) > 1:
+        setting += ", " + data["device"]
+    figure, panels = style.panels(data.assign(setting=setting), by=["dataset", "setting"])
     for panel, shown in panels:
         for method, mean in shown.groupby("method", sort=False):
-            look, mean = style.look(method), mean.sort_values("milliseconds_per_sample")
+            look = style.look(method)
             panel.plot(mean["milliseconds_per_sample"], mean["accuracy"], label=method, **look)
             panel.fill_between(
                 mean["milliseconds_per_sample"], mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0
             )
         panel.set_xscale("log")
+        fit(panel, shown["accuracy"])
         shares(panel.yaxis)
-    figure.supxlabel(f"milliseconds per sample ({', '.join(data['device'].unique())})")
+    figure.supxlabel(f"milliseconds per sample ({', '.join(devices)})")
     figure.supylabel("test accuracy (%)")
     style.legend(figure, [style.handle(method) for method in data["method"].unique()])
     return figure

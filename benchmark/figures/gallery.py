@@ -48,9 +48,8 @@ def encode(image: np.ndarray) -> str:
         image = np.concatenate([image[0], np.full((image.shape[1], 1), 255, np.uint8), image[1]], axis=1)[None]
     pixels = np.repeat(image, 3, axis=0) if len(image) == 1 else image
     stream = io.BytesIO()
-    matplotlib.image.imsave(
-        stream, np.ascontiguousarray(pixels.transpose(1, 2, 0)), format="png", metadata={"Software": None}
-    )
+    pixels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    matplotlib.image.imsave(stream, pixels, format="png", metadata={"Software": None})  # type: ignore[dict-item]
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 

@@ -20,12 +20,10 @@ def applies(configuration: Configuration) -> bool:
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """The share of the test samples for which each action was chosen in each round: mean over seeds."""
-    actions = evidence.of_agent(evidence.summary("actions"))
+    actions = evidence.agent_actions
     if actions.empty:
         return actions
-    actions = actions[actions["policy"] == "own"].merge(
-        middle_points(evidence.own_curves), on=[*RUN, "operating_point"]
-    )
+    actions = actions.merge(middle_points(evidence.own_curves), on=[*RUN, "operating_point"])
     samples = evidence.own_curves[[*RUN, "operating_point", "samples"]].rename(columns={"samples": "of"})
     actions = actions.merge(samples, on=[*RUN, "operating_point"])
     shares_of_action = mean_shares(actions, ["dataset", "method", "round"], actions["samples"] / actions["of"])

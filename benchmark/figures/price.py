@@ -22,11 +22,10 @@ def applies(configuration: Configuration) -> bool:
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """By price (`knob`): accuracy and macs with their `low` and `high`, and `choice`, the share of an `action`."""
-    actions = evidence.of_agent(evidence.summary("actions"))
+    actions = evidence.agent_actions
     if actions.empty:
         return actions
     curves = evidence.of_agent(evidence.own_curves)
-    actions = actions[actions["policy"] == "own"]
     by = ["dataset", "method", "knob"]
     choices = actions.groupby([*RUN, "knob", "action"], sort=False, as_index=False)["samples"].sum()
     total = choices.groupby([*RUN, "knob"])["samples"].transform("sum")

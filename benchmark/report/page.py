@@ -16,7 +16,6 @@ from typing import Any
 import jinja2
 import matplotlib.image
 import pandas as pd
-from markupsafe import Markup
 
 from benchmark import figures, provenance
 from benchmark.figures import Evidence, Style, gallery
@@ -84,18 +83,18 @@ def render(evidence: Evidence) -> str:
         figures=drawn,
         undrawn=undrawn,
         code=provenance.code(),
-        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
-        script=Markup((_HERE / "page.js").read_text(encoding="utf-8")),
+        css=(_HERE / "page.css").read_text(encoding="utf-8"),
+        script=(_HERE / "page.js").read_text(encoding="utf-8"),
         # Developer tools would look for the source map beside the page.
-        chart_library=Markup(re.sub(r"^//# sourceMappingURL=.*$", "", library, flags=re.MULTILINE)),
+        chart_library=re.sub(r"^//# sourceMappingURL=.*$", "", library, flags=re.MULTILINE),
         chart_version=re.search(r"Chart\.js v([\d.]+)", library)[1],  # type: ignore[index]
     )
 
 
-def _json(value: Any) -> Markup:
+def _json(value: Any) -> str:
     """JSON that may stand in a script element: no text of a result can end it, or begin markup."""
     text = json.dumps(_plain(value), separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _plain(value: Any) -> Any:
@@ -219,7 +218,7 @@ def _curves(means: pd.DataFrame, x: str, axis: str) -> list[dict[str, Any]]:
             "method": method,
             "points": [
                 {"x": point[x], "y": point["accuracy"], "low": point["low"], "high": point["high"]}
-                for point in curve.sort_values(x)[[x, "accuracy", "low", "high"]].round(6).to_dict("records")
+                for point in curve[[x, "accuracy", "low", "high"]].round(6).to_dict("records")
             ],
         }
         for (dataset, method), curve in means.groupby(["dataset", "method"], sort=False)

@@ -2,6 +2,7 @@ import dataclasses
 import io
 import itertools
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -120,15 +121,14 @@ def test_pictures_are_legible(name, width, evidence):
         picture = module.draw(module.data(evidence), style(evidence, width))
         picture.draw_without_rendering()
     assert picture.get_figwidth() in (figures.WIDTHS[width], figures.WIDTHS["column"])
-    assert min(text.get_fontsize() for text in picture.findobj(Text) if text.get_text()) >= 7
-    labels = [text for text in (picture._supxlabel, picture._supylabel) if text is not None]
-    boxes = [text.get_window_extent() for text in labels]
+    assert min(float(text.get_fontsize()) for text in picture.findobj(Text) if text.get_text()) >= 7
+    boxes: list[Any] = [text.get_window_extent() for text in picture.texts]
     boxes += [part.get_tightbbox() for part in (*picture.axes, *picture.legends)]
     for box in boxes:
         assert picture.bbox.x0 - 1 <= box.x0 <= box.x1 <= picture.bbox.x1 + 1
         assert picture.bbox.y0 - 1 <= box.y0 <= box.y1 <= picture.bbox.y1 + 1
     for one, other in itertools.combinations(boxes, 2):
-        assert not one.padded(-1).overlaps(other)
+        assert not one.padded(-3).overlaps(other)  # half a millimetre of empty descenders may touch
 
 
 def test_twenty_methods_look_different_also_in_grey():
@@ -153,7 +153,7 @@ def test_a_method_looks_the_same_whatever_else_is_drawn(evidence):
 
 def test_mean_curves_match_points_by_rank():
     curves = pd.DataFrame({"m": "a", "seed": [0, 0, 1, 1], "x": [2.0, 1.0, 3.0, 5.0], "y": [0.8, 0.6, 0.8, 1.0]})
-    found = mean_curves(curves, ["m"], "x", "y")
+    found = mean_curves(curves, ["m"], "x", "y", along="x")
     assert found["x"].tolist() == [2.0, 3.5]  # (1 + 3) / 2, (2 + 5) / 2
     assert found["y"].tolist() == pytest.approx([0.7, 0.9])
     # Two seeds, Student's t with one degree of freedom: 12.706 standard errors of 0.1 each way.
@@ -164,7 +164,7 @@ def test_mean_curves_resample_to_the_shortest():
     curves = pd.DataFrame(
         {"m": "a", "seed": [0, 0, 0, 1, 1], "x": [1.0, 2.0, 3.0, 1.0, 3.0], "y": [0.0, 9.0, 1.0, 0.0, 1.0]}
     )
-    found = mean_curves(curves, ["m"], "x", "y")
+    found = mean_curves(curves, ["m"], "x", "y", along="x")
     assert found["x"].tolist() == [1.0, 3.0]
     assert found["y"].tolist() == [0.0, 1.0]
 
@@ -450,7 +450,7 @@ def test_gallery(evidence, monkeypatch):
         assert sample.path.split()[0] in "0123"
     with figures.applied():
         picture = gallery.draw(data, style(evidence))
-    shown = [panel.images[0].get_array()[0, 0, 0] for panel in picture.axes if panel.images]
+    shown = [np.asarray(panel.images[0].get_array())[0, 0, 0] for panel in picture.axes if panel.images]
     assert sorted(round(255 * float(value)) for value in shown) == sorted(data["sample"])
     below = {text.get_text() for panel in picture.axes for text in panel.texts}
     row = data.iloc[-1]

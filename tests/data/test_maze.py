@@ -65,6 +65,7 @@ def test_gates_look_alike_and_only_the_cut_separates_the_markers():
     rows = np.arange(100)
     surroundings = maze._surroundings(gated.grids)
     assert (surroundings[rows, gated.cut] == surroundings[rows, gated.decoy]).all()
+
     def distance_to_nearer_marker(cell):
         places = [np.stack(np.divmod(each, 12)) for each in (cell, gated.start, gated.end)]
         return np.minimum(*(((places[0] - marker) ** 2).sum(axis=0) for marker in places[1:]))

@@ -105,8 +105,8 @@ def test_a_set_is_streamed_in_small_ascending_portions(tmp_path, monkeypatch):
         return (indices[:, None, None, None] % 256 + np.zeros((1, 1, 2, 2))).astype(np.uint8)
 
     def generate(folder):
-        splits = [RawSplit(np.arange(samples) % 2, read) for samples in (1500, 10, 10)]
-        return RawDataset(("even", "odd"), *splits)
+        train, validation, test = (RawSplit(np.arange(samples) % 2, read) for samples in (1500, 10, 10))
+        return RawDataset(("even", "odd"), train, validation, test)
 
     monkeypatch.setattr(store, "find_kind", lambda name: generate)
     prepare("counted", {}, tmp_path)

@@ -7,8 +7,9 @@ import contextlib
 import copy
 import json
 import multiprocessing
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ TOTAL = 16
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
-    ["benchmark.train", "benchmark.evaluate", "dynalay.dynalay", "benchmark.data.kinds.digits", __name__]
+    ["benchmark.__main__", "benchmark.train", "benchmark.evaluate", "dynalay.dynalay", "benchmark.data.kinds.digits"]
 )
 
 
@@ -78,16 +79,25 @@ class Miniature:
         return main(self.arguments(verb, *options))
 
     def start(
-        self, verb: str, *options: str, environment: Mapping[str, str] | None = None, file_limit: int | None = None
+        self,
+        verb: str,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> ForkServerProcess:
-        """Run a verb in a process of its own."""
-        log = self.config.with_suffix(f".{environment['RANK']}.log" if environment else ".log")
-        process = _SERVER.Process(target=_work, args=(self.arguments(verb, *options), log, environment, file_limit))
+        """Run a verb in a process of its own, in an environment, and after `prepare` has changed what it will."""
+        environment = environment or {}
+        log = self._log(environment.get("RANK", 0))
+        process = _SERVER.Process(target=_work, args=(self.arguments(verb, *options), log, environment, prepare))
         process.start()
         return process
 
-    def log(self) -> str:
-        return self.config.with_suffix(".log").read_text()
+    def log(self, rank: int = 0) -> str:
+        """What processes of this rank have said."""
+        return self._log(rank).read_text()
+
+    def _log(self, rank: int | str) -> Path:
+        return self.config.with_name(f"rank{rank}.log")
 
     def told(self) -> dict[str, Any]:
         """The content of run.json."""
@@ -102,12 +112,9 @@ class Miniature:
         return pd.read_csv(self.run / "history.csv").drop(columns="seconds")
 
 
-def _work(arguments: list[str], log: Path, environment: Mapping[str, str] | None, file_limit: int | None) -> None:
-    import os
-    import resource
-
-    os.environ.update(environment or {})
+def _work(arguments: list[str], log: Path, environment: Mapping[str, str], prepare: Callable[[], None] | None) -> None:
+    os.environ.update(environment)
+    if prepare is not None:
+        prepare()
     with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-        if file_limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
         sys.exit(main(arguments))

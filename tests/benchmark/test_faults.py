@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -265,10 +266,14 @@ def test_a_disk_that_refuses(tmp_path, data, told, monkeypatch, number, message)
     assert [path.name for path in miniature.run.iterdir()] == [".lock"]
 
 
+def limit_file_size() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+
+
 def test_a_disk_that_is_full_in_the_middle(tmp_path, data):
     """The limit is the kernel's; the run.json fits, the checkpoint does not."""
     miniature = Miniature(tmp_path, data)
-    process = miniature.start("train", file_limit=8000)
+    process = miniature.start("train", prepare=limit_file_size)
     process.join()
     assert process.exitcode == 2
     assert f"error: {miniature.run}: File too large. The file would be larger than" in miniature.log()

@@ -144,7 +144,7 @@ def test_thirty_trainings_killed_at_random_instants_end_alike(undisturbed, tmp_p
         for _ in range(chance.randint(1, 3)):
             process = disturbed.start("train")
             time.sleep(chance.uniform(0, duration))
-            os.kill(process.pid or 0, chance.choice([signal.SIGKILL, signal.SIGTERM]))
+            chance.choice([process.kill, process.terminate])()
             process.join()
             endings[process.exitcode] = endings.get(process.exitcode, 0) + 1
         for verb in ("train", "evaluate"):

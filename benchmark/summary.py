@@ -379,7 +379,8 @@ def _rounds(grid: _Grid) -> dict[int, np.ndarray]:
 
 def _actions(grid: _Grid) -> pd.DataFrame:
     """How many samples took each action in each round, at each operating point."""
-    parts = [grid.by_point_and("action", np.empty(0), round=np.empty(0), samples=np.empty(0))]
+    nothing = np.empty(0, int)
+    parts = [grid.by_point_and("action", nothing, round=nothing, samples=nothing)]
     for number, taken in _rounds(grid).items():
         actions = np.arange(taken.max() + 1)
         counts = np.stack([(taken == action).sum(axis=1) for action in actions], axis=1)
@@ -393,7 +394,7 @@ def _notes(grid: _Grid) -> pd.DataFrame:
     found = [(name, grid[name]) for name in grid.columns if name.startswith(records.NOTE)]
     notes = {name.removeprefix(records.NOTE): values for name, values in found if values.dtype.kind == "f"}
     known = {name: np.isfinite(values) for name, values in notes.items()}
-    none = np.empty((len(grid.knob), 0))
+    none = np.empty((len(grid.knob), 0), int)
     counts = np.stack([k.sum(axis=1) for k in known.values()], axis=1) if notes else none
     totals = [np.where(known[name], values, 0).sum(axis=1, dtype=float) for name, values in notes.items()]
     means = np.stack(totals, axis=1) / np.maximum(counts, 1) if notes else none

@@ -120,7 +120,20 @@ def test_executions_times_costs_are_the_macs(written):
     assert curves.set_index(key)["macs"].sort_index().tolist() == pytest.approx(summed.sort_index().tolist())
 
 
+def test_notes_are_means_over_the_samples_that_have_them(written):
+    notes = table(written, "notes").query("dataset == 'maze' and method == 'dynalay' and seed == 0")
+    twice = notes[notes["operating_point"] == "always:2"].set_index("note")
+    assert twice["mean"].to_dict() == {
+        "residual1": 0.5,
+        "residual2": 0.5,
+        "residual3": 1.0,
+    }  # layers 1 and 2, once each
+    assert notes["samples"].dtype == int
+    assert set(notes["samples"]) == {240}
+
+
 def test_actions_count_every_open_sample_once_a_round(written):
+    assert list(table(written, "actions")[["round", "action", "samples"]].dtypes) == [int, int, int]
     actions = table(written, "actions").query("dataset == 'maze' and method == 'dynalay' and seed == 0")
     always = actions[actions["operating_point"] == "always:2"].set_index(["round", "action"])["samples"].to_dict()
     assert always == {(1, 1): 240, (2, 2): 240, (3, 0): 240}

@@ -2,11 +2,14 @@
 
 import copy
 import random
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from benchmark import configuration
 from benchmark.errors import UserError
@@ -277,3 +280,58 @@ def test_mutilated_text_is_sound_or_refused(load, seed):
             letters[at : at + chance.randint(0, 3)] = garbage
         told = refusal(load, "".join(letters))
         assert told is None or "configuration.yaml" in told
+
+
+# config/README.md explains every key, and no other.
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "The experiment": configuration.File,
+    "A dataset": configuration.DatasetEntry,
+    "A method": configuration.MethodEntry,
+    "An override": configuration.MethodOverride,
+    "The recipe": configuration.Recipe,
+    "Augmentation": configuration.Augmentation,
+}
+CONFIG = Path(configuration.__file__).parents[1] / "config"
+
+
+def documented(section: str) -> dict[str, str]:
+    """The keys that a section of config/README.md explains, with their defaults."""
+    _, _, rest = (CONFIG / "README.md").read_text().partition(f"\n## {section}\n")
+    text, _, _ = rest.partition("\n## ")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:3] == "| `"]
+    assert all(len(row) == 4 and all(row) for row in rows), section
+    return {key.strip("`"): default for key, _, default, _ in rows}
+
+
+@pytest.mark.parametrize(("section", "model"), SECTIONS.items())
+def test_every_key_is_explained_with_its_default(section, model):
+    explained = documented(section)
+    assert list(explained) == list(model.model_fields)
+    for key, field in model.model_fields.items():
+        if field.is_required():
+            assert explained[key] == "required"
+        elif key == "kind":
+            assert explained[key] == "the label"
+        else:
+            default = field.default.model_dump(exclude_defaults=True) if key == "augmentation" else field.default
+            assert yaml.safe_load(explained[key].strip("`")) == default, key
+
+
+def test_every_section_of_keys_is_tested():
+    headings = re.findall(r"^## (.*)$", (CONFIG / "README.md").read_text(), re.MULTILINE)
+    assert headings == list(SECTIONS)
+
+
+def test_the_configuration_shown_as_an_example_is_sound(load):
+    (example,) = re.findall(r"```yaml\n(.*?)```", (CONFIG / "README.md").read_text(), re.DOTALL)
+    assert len(load(example).runs()) == 6
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(CONFIG.glob("*.yaml")) - {CONFIG / "claims.yaml"}), ids=lambda path: path.stem
+)
+def test_the_experiments_that_are_shipped_are_sound(path):
+    loaded = configuration.load(path)
+    assert loaded.runs()
+    assert loaded.experiment == path.stem

@@ -87,8 +87,8 @@ def fixed_point(
 
     with torch.no_grad():
         found = forward(start)
-    # Older versions of torch cache autocast's casts of the weights also where they carry no graph, and would use them
-    # again below: every weight would stay as it is (pytorch/pytorch#165068).
+    # Autocast keeps the casts of weights that the search made without a graph, and torch before 2.13 uses them again
+    # below: every weight would stay as it is (pytorch/pytorch#165068).  Tested by simulation, on every version.
     torch.clear_autocast_cache()
     z = found.value.contiguous()
     rows = torch.arange(z.shape[0], device=z.device)

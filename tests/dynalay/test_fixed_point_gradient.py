@@ -168,8 +168,24 @@ class GroupNormCell(nn.Module):
         return u + 0.3 * self.second(torch.relu(self.norm(z + self.first(z))))
 
 
+@pytest.mark.parametrize("gradient", ["implicit", "phantom"])
+def test_weights_learn_although_casts_made_without_a_graph_are_cached(gradient, monkeypatch):
+    """As autocast does in torch before 2.13; simulated, so that the test can fail on every version."""
+    weight = torch.tensor([0.5], requires_grad=True)
+    cache: dict[str, torch.Tensor] = {}
+    monkeypatch.setattr(torch, "clear_autocast_cache", cache.clear)
+
+    def cell(z, rows):
+        return cache.setdefault("weight", weight.bfloat16()).float() * z + 1
+
+    solution = fixed_point(cell, torch.zeros(2, 1), gradient=gradient)
+    solution.value.sum().backward()
+    assert weight.grad is not None
+    assert weight.grad > 1
+
+
 @each_gradient
-def test_every_weight_learns_under_autocast(gradient):
+def test_gradients_in_half_precision_point_where_the_exact_ones_do(gradient):
     torch.manual_seed(0)
     cell = GroupNormCell()
     u = torch.randn(3, 4, 6, 6, requires_grad=True)

@@ -11,7 +11,7 @@ class Agent(nn.Module):
     """Chooses, round for round, between re-evaluating one of the layers and the direct action (answer now).
 
     Args:
-        channels: of each layer's state [channels, height, width].
+        channels: of each layer's state, [channels, height, width] or [channels].
         scalars: the number of scalar features (`dynalay.introspection`).
         hidden: the width of its recurrent state.
         sees_activations: whether it sees the pooled activations beside the scalars (an ablation takes them away).
@@ -36,11 +36,16 @@ class Agent(nn.Module):
         Args:
             scalars: [rows, scalars].
             memory: [rows, hidden], zeros before the first round.
-            states: of each layer, [rows, channels, height, width]; none where activations are not seen.
+            states: of each layer, [rows, channels, height, width] or [rows, channels]; none where activations are not
+                seen.
         """
         seen = scalars
         if self.norm is not None:
-            pooled = [functional.adaptive_avg_pool2d(state, 1).flatten(1) for state in states]
+            pooled = [state if state.dim() == 2 else _average(state) for state in states]
             seen = torch.cat([self.norm(torch.cat(pooled, dim=1)), scalars], dim=1)
         memory = self.memory(functional.relu(self.embed(seen)), memory)
         return self.choose(memory), memory
+
+
+def _average(state: Tensor) -> Tensor:
+    return functional.adaptive_avg_pool2d(state, 1).flatten(1)

@@ -70,14 +70,14 @@ class AdaptiveClassifier(nn.Module, ABC):
     executes its components through the meter and in no other way.
 
     Args:
-        image_shape: (channels, height, width) of the normalised input.
+        image_shape: of one input, normalised; (channels, height, width) for all methods of the suite.
         classes: the number of classes.
     """
 
     #: In order of their starts, the first at 0.
     phases: tuple[Phase, ...] = (Phase("training"),)
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, image_shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         self.image_shape = image_shape
         self.classes = classes

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dynalay.components import Component
 from dynalay.fpi import FPILayer
 from dynalay.meter import Meter
+from dynalay.regularisation import jacobian_norm
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,14 @@ class FPINetwork(nn.Module):
         return replace(
             state, inputs=tuple(inputs), states=tuple(states), residuals=residuals, converged=converged, logits=logits
         )
+
+    def jacobian_norm(self, state: InnerState, layer: int, meter: Meter, generator: torch.Generator) -> Tensor:
+        """The squared norm of df/dz of layer `layer` (from 0) where it stands, [batch], as a penalty on its cell.
+
+        See `dynalay.regularisation.jacobian_norm`.
+        """
+        cell, u = partial(meter, f"layer{layer + 1}.cell"), state.inputs[layer].detach()
+        return jacobian_norm(lambda z: cell(z, u), state.states[layer], generator=generator)
 
 
 def _put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ Policy = Callable[[InnerState, Tensor, int, Tensor], Tensor]
 
 
 class AgentPolicy:
-    """The agent, greedy or sampling, with its memory of each sample and what a policy gradient needs.
+    """The agent, greedy or sampling, with its memory of each sample and what it can learn from.
 
     Args:
         allowed: bool [1 + layers], the actions that exist; the direct action always does.
@@ -30,12 +30,15 @@ class AgentPolicy:
         sees_activations: whether the agent is shown the states beside the scalars.
         meter: what executes the component "agent".
         generator: samples actions from this stream; None takes the best action.
+        temperature: of the softmax through which gradients of the gates go back.
 
     Attributes:
-        log_probability: of the actions taken so far, [batch]; carries the graph to the agent.
-        entropy: of the distributions they were taken from, summed over rounds, [batch]; likewise.
-        decisions: how many rounds each sample was decided on, [batch].
         redundant: how often a layer was chosen that already was at its fixed point, [batch].
+        log_probability: of the sampled actions, summed over rounds, [batch]; carries the graph to the agent.
+        entropy: of the distributions they were sampled from, summed over rounds, [batch]; likewise.
+        decisions: how many rounds each sample was decided on, [batch].
+        gates: of each round, [batch]: 1, with the gradient of the sampled layer's share in the perturbed softmax
+            (`dynalay.estimators.straight_through`); no gradient where the direct action was sampled.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class AgentPolicy:
         sees_activations: bool,
         meter: Meter,
         generator: torch.Generator | None = None,
+        temperature: float = 1.0,
     ) -> None:
         self.allowed = allowed
         self.price = price
@@ -54,11 +58,13 @@ class AgentPolicy:
         self.sees_activations = sees_activations
         self.meter = meter
         self.generator = generator
+        self.temperature = temperature
         self.memory = price.new_zeros(len(price), memory_size)
+        self.redundant = price.new_zeros(len(price))
         self.log_probability = price.new_zeros(len(price))
         self.entropy = price.new_zeros(len(price))
         self.decisions = price.new_zeros(len(price))
-        self.redundant = price.new_zeros(len(price))
+        self.gates: list[Tensor] = []
 
     def __call__(self, state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
         seen = scalars(state, rows, round_, self.rounds, previous, self.price)
@@ -66,18 +72,28 @@ class AgentPolicy:
         scores, memory = self.meter("agent", seen, self.memory[rows], *activations, rows=rows)
         self.memory = self.memory.index_copy(0, rows, memory.float())
         log_probabilities = scores.float().masked_fill(~self.allowed, -torch.inf).log_softmax(dim=1)
-        probabilities = log_probabilities.exp()
         if self.generator is None:
             actions = log_probabilities.argmax(dim=1)
         else:
-            actions = torch.multinomial(probabilities.detach(), 1, generator=self.generator).squeeze(1)
-        taken = log_probabilities.gather(1, actions[:, None]).squeeze(1)
-        entropy = -(probabilities * log_probabilities.masked_fill(~self.allowed, 0)).sum(dim=1)
+            actions = self._sample(log_probabilities, rows, self.generator)
         already_solved = functional.pad(state.converged[rows], (1, 0)).gather(1, actions[:, None]).squeeze(1)
+        self.redundant = self.redundant.index_add(0, rows, already_solved.float())
+        return actions
+
+    def _sample(self, log_probabilities: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Actions [rows] by the Gumbel-max trick, noted with all that the agent can learn from."""
+        waiting = torch.empty_like(log_probabilities).exponential_(generator=generator)
+        gumbel = -waiting.clamp_min(torch.finfo(waiting.dtype).tiny).log()
+        perturbed = log_probabilities + gumbel
+        actions = perturbed.argmax(dim=1)
+        taken = log_probabilities.gather(1, actions[:, None]).squeeze(1)
+        entropy = -(log_probabilities.exp() * log_probabilities.masked_fill(~self.allowed, 0)).sum(dim=1)
+        share = (perturbed / self.temperature).softmax(dim=1).gather(1, actions[:, None]).squeeze(1)
+        gate = torch.where(actions > 0, 1 + (share - share.detach()), 1)
         self.log_probability = self.log_probability.index_add(0, rows, taken)
         self.entropy = self.entropy.index_add(0, rows, entropy)
         self.decisions = self.decisions.index_add(0, rows, torch.ones_like(taken))
-        self.redundant = self.redundant.index_add(0, rows, already_solved.float())
+        self.gates.append(torch.ones_like(self.price).index_copy(0, rows, gate))
         return actions
 
 

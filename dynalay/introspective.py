@@ -1,0 +1,325 @@
+"""The method, around any network of FPI layers: an agent chooses which of them to evaluate again, or to answer.
+
+Mathur & Plis, "DynaLay: An Introspective Approach to Dynamic Layer Selection for Deep Networks", arXiv 2312.12781.
+`docs/dynalay.md` specifies it whole, and says of each choice whether the paper states it or it is ours.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dynalay import policies
+from dynalay.agent import Agent
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint, Phase, TrainingState
+from dynalay.components import Component
+from dynalay.estimators import self_critical, straight_through
+from dynalay.introspection import scalar_features
+from dynalay.meter import Meter
+from dynalay.network import FPINetwork, InnerState
+from dynalay.policies import AgentPolicy, Policy
+
+
+class IntrospectiveClassifier(AdaptiveClassifier):
+    """An FPI network with an agent that looks into it.
+
+    Round 0 runs every cell once (the direct pass).  In each further round the agent looks at the inner state of every
+    open sample and takes the direct action, or names a layer; that layer is solved from where it stands, and the layers
+    above take one step.  After the last round every sample answers.
+
+    The reward of a sample is ``worth - price * (macs - direct) / direct - redundancy_penalty * redundant`` with
+    `direct` the MACs of the direct pass: a price of 0.01 says that compute worth one more direct pass has to bring one
+    percentage point of accuracy.  The price is drawn anew for each sample in training and shown to the agent, so that
+    the trained model gives the whole curve; it is the knob of the operating points.
+
+    Training has three phases: in the warm-up the network learns under random choices, with a loss after every round;
+    then the agent learns, and nothing else; then both.
+
+    Args:
+        network: any stem, FPI layers and head; the states are [channels, height, width] or [channels].
+        classes: the number of classes.
+        rounds: how often the agent may act on a sample.
+        hidden: the width of the agent's memory.
+        sees_activations: whether the agent sees pooled activations beside the scalars.
+        lowest_price, highest_price: of the log-uniform distribution of prices in training; also the curve's ends.
+        points: operating points of the agent.
+        controls: whether the operating points include the controls (random, always, never, entropy).
+        reward: what an answer is worth: 1 if it is correct, or the probability it gives to the label.
+        redundancy_penalty: for each choice of a layer that already is at its fixed point.
+        estimator: of the agent's gradient: "reinforce" or "gumbel"; see `dynalay.estimators`.
+        temperature: of the Gumbel estimator.
+        entropy_bonus: weight of the policy's entropy when the agent begins to learn; it falls linearly to zero over
+            that phase.
+        warmup_share, joint_share: of all steps; the agent's own phase takes what is between.  Without a warm-up there
+            is but the joint phase.
+        direct_weight: of the direct pass in the warm-up's loss; every later round has weight 1.
+        jacobian_penalty: weight of the layers' mean squared Jacobian norm in the warm-up's loss.
+    """
+
+    def __init__(
+        self,
+        network: FPINetwork,
+        classes: int,
+        *,
+        rounds: int = 4,
+        hidden: int = 32,
+        sees_activations: bool = True,
+        lowest_price: float = 1e-3,
+        highest_price: float = 0.3,
+        points: int = 10,
+        controls: bool = True,
+        reward: Literal["correct", "probability"] = "probability",
+        redundancy_penalty: float = 0.02,
+        estimator: Literal["reinforce", "gumbel"] = "reinforce",
+        temperature: float = 1.0,
+        entropy_bonus: float = 0.02,
+        warmup_share: float = 0.6,
+        joint_share: float = 0.1,
+        direct_weight: float = 1.0,
+        jacobian_penalty: float = 0.0,
+    ) -> None:
+        super().__init__(network.input_shape, classes)
+        self.phases = _phases(warmup_share, joint_share)
+        self.rounds = rounds
+        self.prices = (lowest_price, highest_price)
+        self.points = points
+        self.controls = controls
+        self.reward = reward
+        self.redundancy_penalty = redundancy_penalty
+        self.estimator = estimator
+        self.temperature = temperature
+        self.entropy_bonus = entropy_bonus
+        self.direct_weight = direct_weight
+        self.jacobian_penalty = jacobian_penalty
+        self.network = network
+        channels = [shape[0] for shape in network.state_shapes]
+        self.agent = Agent(channels, scalar_features(len(channels)), hidden, sees_activations)
+        self.allowed: Tensor
+        self.register_buffer("allowed", torch.tensor([True, *network.solved]), persistent=False)
+        self.choosable = tuple(number for number, solvable in enumerate(network.solved, start=1) if solvable)
+
+    def components(self) -> dict[str, Component]:
+        shapes = self.network.state_shapes if self.agent.sees_activations else ()
+        scalars = (scalar_features(len(self.network.layers)),)
+        return self.network.components() | {"agent": Component(self.agent, (scalars, (self.agent.hidden,), *shapes))}
+
+    # Inference
+
+    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
+        state, actions = self._run(images, self._policy(images, point, meter), meter)
+        for layer, residual in enumerate(state.residuals.unbind(dim=1), start=1):
+            meter.note(f"residual{layer}", residual)
+        for round_, action in enumerate(actions, start=1):
+            meter.note(f"action{round_}", action)
+        return state.logits
+
+    def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
+        """A geometric grid of prices, the dearest first; no threshold needs choosing.  Then the controls."""
+        if not self.choosable:
+            return [OperatingPoint(math.nan)]
+        lowest, highest = self.prices
+        steps = max(1, self.points - 1)
+        own = [OperatingPoint(highest * (lowest / highest) ** (index / steps)) for index in range(self.points)]
+        if not self.controls:
+            return own
+        return [
+            *own,
+            OperatingPoint(0, "never"),
+            *(OperatingPoint(rounds, "always") for rounds in range(1, self.rounds + 1)),
+            *(OperatingPoint(share, "random") for share in (0.15, 0.3, 0.5, 0.7, 0.85)),
+            *(OperatingPoint(threshold, "entropy") for threshold in (0.9, 0.7, 0.5, 0.3, 0.1, 0.03)),
+        ]
+
+    @property
+    def default_point(self) -> OperatingPoint:
+        """Every round used: what the network can do, whoever decides."""
+        return OperatingPoint(self.rounds, "always")
+
+    def _policy(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Policy:
+        if not self.choosable:  # nothing to choose, nobody to ask
+            return policies.always((0,), 0)
+        if point.policy == "own":
+            price = torch.full((len(images),), float(point.knob), device=images.device)
+            return self._agent_policy(price, meter)
+        if point.policy == "random":
+            return policies.random(images, self.choosable, point.knob)
+        if point.policy == "entropy":
+            return policies.entropy_threshold(self.choosable, point.knob)
+        return policies.always(self.choosable, int(point.knob))  # "always", and "never" with 0 rounds
+
+    def _agent_policy(self, price: Tensor, meter: Meter, generator: torch.Generator | None = None) -> AgentPolicy:
+        return AgentPolicy(
+            self.allowed,
+            price,
+            self.rounds,
+            self.agent.hidden,
+            self.agent.sees_activations,
+            meter,
+            generator,
+            self.temperature,
+        )
+
+    def _run(
+        self,
+        images: Tensor,
+        policy: Policy,
+        meter: Meter,
+        state: InnerState | None = None,
+        answered: Callable[[InnerState], None] = lambda state: None,
+        learning: bool = True,
+    ) -> tuple[InnerState, list[Tensor]]:
+        """Rounds until every sample has answered; also the actions of each round, int64 [batch], -1 after the answer.
+
+        Args:
+            images: [batch, *input shape].
+            policy: who decides.
+            meter: what executes.
+            state: the inner state after the direct pass, if it is known.
+            answered: told of the state after the direct pass (if `state` is None) and after every round.
+            learning: whether the network's graph is kept, where gradients are enabled.
+        """
+        if state is None:
+            state = self.network.direct(images, meter)
+            answered(state)
+        rows = torch.arange(len(images), device=images.device)
+        previous = torch.zeros_like(rows)
+        history = []
+        for round_ in range(1, self.rounds + 1):
+            if len(rows):
+                actions = policy(state, rows, round_, previous)
+                previous = previous.index_copy(0, rows, actions)
+            history.append(torch.full_like(previous, -1).index_copy(0, rows, previous[rows]))
+            rows = rows[previous[rows] > 0]
+            for layer in self.choosable:
+                chosen = rows[previous[rows] == layer]
+                if len(chosen):
+                    with torch.set_grad_enabled(learning and torch.is_grad_enabled()):
+                        state = self.network.re_evaluate(state, layer - 1, chosen, meter)
+            if len(rows):
+                answered(state)
+        return state, history
+
+    # Training
+
+    def training_loss(
+        self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        if state.phase == "warm-up":
+            return self._warm_up_loss(images, labels, meter, state.generator)
+        # What the agent learns from is the network as it will be used: BatchNorm with the statistics of the warm-up.
+        self.network.eval()
+        first = next(phase.name for phase in self.phases if phase.name != "warm-up")
+        bonus = self.entropy_bonus * (1 - state.progress) if state.phase == first else 0.0
+        agent_loss, metrics = self._agent_loss(images, labels, meter, state.generator, bonus)
+        if state.phase == "agent":
+            return agent_loss, metrics
+        # Joint: random paths for the network still, since a path that is no longer trained decays, and then no price
+        # leads down it again.  Without a warm-up there are no statistics yet.
+        self.network.train(self.phases[0].name == "joint")
+        network_loss, network_metrics = self._warm_up_loss(images, labels, meter, state.generator)
+        return agent_loss + network_loss, metrics | network_metrics
+
+    def _warm_up_loss(
+        self, images: Tensor, labels: Tensor, meter: Meter, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Random action sequences with a loss after every round, so that all paths are sound."""
+        losses: list[Tensor] = []
+        accuracies: list[Tensor] = []
+
+        def answered(state: InnerState) -> None:
+            losses.append(functional.cross_entropy(state.logits.float(), labels))
+            accuracies.append(_correct(state.logits, labels).mean())
+
+        policy = policies.uniform(self.allowed, generator) if self.choosable else policies.always((0,), 0)
+        state, _ = self._run(images, policy, meter, answered=answered)
+        weights = torch.tensor([self.direct_weight] + [1.0] * (len(losses) - 1), device=labels.device)
+        loss = (weights * torch.stack(losses)).sum() / weights.sum()
+        metrics = {"accuracy_direct": accuracies[0], "accuracy_last": accuracies[-1]}
+        if self.jacobian_penalty and self.choosable:
+            norms = [self.network.jacobian_norm(state, layer - 1, meter, generator) for layer in self.choosable]
+            norm = torch.stack(norms).mean()
+            loss = loss + self.jacobian_penalty * norm
+            metrics["jacobian"] = norm.detach()
+        return loss, metrics | _residual_metrics(state)
+
+    def _agent_loss(
+        self, images: Tensor, labels: Tensor, meter: Meter, generator: torch.Generator, entropy_bonus: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sampled actions become likelier by the reward that they earned.  The network gets no gradient."""
+        low, high = (math.log(price) for price in self.prices)
+        uniform = torch.rand(len(images), generator=generator, device=images.device)
+        price = (low + (high - low) * uniform).exp()
+        costs = self.component_macs().to(images.device)
+        with torch.no_grad():
+            direct = self.network.direct(images, meter)
+        direct_macs = meter.macs(costs)
+
+        def reward(state: InnerState, policy: AgentPolicy, before: Tensor) -> Tensor:
+            spent = (meter.macs(costs) - before) / direct_macs
+            return self._worth(state.logits, labels) - price * spent - self.redundancy_penalty * policy.redundant
+
+        baseline = None
+        if self.estimator == "reinforce":
+            with torch.no_grad():
+                greedy = self._agent_policy(price, meter)
+                state, _ = self._run(images, greedy, meter, direct.copy())
+                baseline = reward(state, greedy, direct_macs)
+        before = meter.macs(costs)
+        policy = self._agent_policy(price, meter, generator)
+        rewards = [reward(direct, policy, before)]
+        state, actions = self._run(
+            images, policy, meter, direct, lambda state: rewards.append(reward(state, policy, before)), learning=False
+        )
+        earned = reward(state, policy, before)
+        if baseline is None:
+            surrogate = straight_through(policy.gates, rewards)
+        else:
+            surrogate = self_critical(policy.log_probability, earned, baseline)
+        loss = -(surrogate + entropy_bonus * policy.entropy).mean()
+        metrics = {
+            "reward": earned.mean(),
+            "action_entropy": policy.entropy.detach().sum() / policy.decisions.sum(),
+            "accuracy_sampled": _correct(state.logits, labels).mean(),
+        }
+        if baseline is not None:
+            metrics["reward_greedy"] = baseline.mean()
+        taken = torch.stack(actions)
+        decided = (taken >= 0).sum()
+        for action in range(len(self.allowed)):
+            metrics[f"choice{action}"] = (taken == action).sum() / decided
+        return loss, metrics | _residual_metrics(state)
+
+    def _worth(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What each answer is worth, [batch], in [0, 1]."""
+        if self.reward == "correct":
+            return _correct(logits, labels)
+        return logits.detach().float().softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+
+
+def _phases(warm_up: float, joint: float) -> tuple[Phase, ...]:
+    if not (0 <= warm_up < 1 and joint >= 0 and warm_up + joint <= 1):
+        raise ValueError(f"warmup_share={warm_up} and joint_share={joint} must leave the agent some steps")
+    if warm_up == 0 and joint < 1:
+        raise ValueError(
+            f"warmup_share=0 needs joint_share=1, not {joint}: no agent learns from a network that never learnt"
+        )
+    return (
+        *([Phase("warm-up")] if warm_up else []),
+        *([Phase("agent", warm_up)] if warm_up + joint < 1 else []),
+        *([Phase("joint", 1 - joint, peak=0.1 if warm_up else 1.0)] if joint else []),
+    )
+
+
+def _correct(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.detach().argmax(dim=1) == labels).float()
+
+
+def _residual_metrics(state: InnerState) -> dict[str, Tensor]:
+    """Each layer's residual (geometric mean) and the share of samples that end with it solved."""
+    residuals = state.residuals.clamp_min(1e-6).log().mean(dim=0).exp()
+    metrics = {f"residual{layer}": residual for layer, residual in enumerate(residuals, start=1)}
+    converged = state.converged.float().mean(dim=0)
+    return metrics | {f"converged{layer}": share for layer, share in enumerate(converged, start=1)}

@@ -13,7 +13,10 @@ from benchmark.configuration import Recipe, Run
 from benchmark.errors import UserError
 
 IDENTITY = {"method": {"kind": "resnet", "parameters": {"depth": 8}}, "recipe": {"epochs": 3}, "torch": "2.11.0"}
-STATE = {"model": {"weight": torch.arange(6.0).view(2, 3)}, "progress": {"step": 4, "history": [{"loss": 0.5}]}}
+STATE: dict[str, Any] = {
+    "model": {"weight": torch.arange(6.0).view(2, 3)},
+    "progress": {"step": 4, "history": [{"loss": 0.5}]},
+}
 WEIGHTS = {"b": torch.arange(6.0).view(2, 3), "a": torch.tensor(7), "c": torch.zeros(0)}
 RUN = Run("experiment", "digits", "small", 0, "digits", {}, "resnet", {"depth": 8}, Recipe())
 

@@ -194,7 +194,7 @@ def test_what_an_experiment_does_not_have_is_named(load):
 
 # Any mutation of a sound configuration is sound, or refused with its key.
 
-GARBAGE = (
+GARBAGE: tuple[Any, ...] = (
     None, True, -1, 0, 3, 10**30, 0.5, -2.5, float("nan"), float("inf"), "", "x", "ünï ©", "../..", "a" * 300,
     [], [[]], [1, "a"], {}, {"x": {"y": []}}, {"kind": "resnet"}, {3: 4},
 )  # fmt: skip

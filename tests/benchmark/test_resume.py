@@ -33,10 +33,20 @@ def assert_same(disturbed: Miniature, undisturbed: Miniature) -> None:
     assert names == {".lock", "run.json", "history.csv", "model.safetensors", "costs.json", "records.parquet"}
 
 
+def kill_after_an_epoch(miniature: Miniature) -> None:
+    process = miniature.start("train")
+    while not (miniature.run / "checkpoint.pt").exists():
+        assert process.exitcode is None, miniature.log()
+        time.sleep(0.001)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
 def send_at(step: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the process get a signal when it begins an optimiser step, once."""
     seek = Streams.seek
-    sent = []
+    sent: list[int] = []
 
     def seek_and_send(self: Streams, at: int) -> None:
         seek(self, at)
@@ -76,13 +86,7 @@ def test_a_signal_in_the_last_step_lets_the_training_end(undisturbed, disturbed,
 
 
 def test_a_killed_training_goes_on_from_its_last_epoch(undisturbed, disturbed):
-    process = disturbed.start("train")
-    while not (disturbed.run / "checkpoint.pt").exists():
-        assert process.exitcode is None, disturbed.log()
-        time.sleep(0.001)
-    process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    kill_after_an_epoch(disturbed)
     assert disturbed("train") == 0
     assert disturbed("evaluate") == 0
     assert_same(disturbed, undisturbed)
@@ -117,12 +121,7 @@ def test_results_of_another_configuration_do_not_survive_a_training(disturbed):
     assert disturbed("evaluate") == 0
     old = disturbed.outcome()
     other = Miniature(disturbed.config.parent, disturbed.data, {"recipe/epochs": 2})
-    process = other.start("train")
-    while not (other.run / "checkpoint.pt").exists():
-        assert process.exitcode is None, other.log()
-        time.sleep(0.001)
-    process.kill()
-    process.join()
+    kill_after_an_epoch(other)
     # Killed after it has begun: the old model, whole as it is, must not be taken for the new one's.
     assert not (other.run / "records.parquet").exists()
     assert other("train") == 0

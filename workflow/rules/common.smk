@@ -16,6 +16,9 @@ from benchmark.errors import UserError
 # around it must not die of it.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
+# `python -m benchmark` is this checkout's, from whatever folder the pipeline is started, and also in a conda environment.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(workflow.basedir))}; ")
+
 CONFIGURATION = config.get("experiment", "config/quick.yaml")
 RESULTS = config.get("results", "results")
 DATA = config.get("data", "data")
@@ -31,7 +34,8 @@ EXPERIMENT = f"{RESULTS}/{configuration.experiment}"
 DATASET = f"{EXPERIMENT}/{{dataset}}"
 RUN = f"{DATASET}/{{method}}/seed{{seed}}"
 FIGURE_SUFFIXES = (".pdf", ".png", ".csv", ".parquet", ".svg")
-ENVIRONMENT = Path(workflow.basedir, "environment.yml")
+CLAIMS = f"{workflow.basedir}/config/claims.yaml"
+ENVIRONMENT = f"{workflow.basedir}/environment.yml"
 
 # Options of the verbs.  They are no `params`: moving the data folder must not train everything again.
 WITH_DATA = shlex.join(["--config", CONFIGURATION, "--data", DATA])
@@ -87,7 +91,8 @@ def draw_what_there_is() -> None:
     command = [sys.executable, "-m", "snakemake", "--snakefile", workflow.main_snakefile, "--quiet", "rules"]
     # This process starts no more jobs, but still holds the lock of the working directory.
     command += ["--nolock", "--cores", "all"]
-    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
-        command.append("--use-conda")
+    deployment = workflow.deployment_settings
+    if DeploymentMethod.CONDA in deployment.deployment_method:
+        command += ["--use-conda", "--conda-prefix", deployment.conda_prefix or ".snakemake/conda"]
     settings = [f"experiment={CONFIGURATION}", f"results={RESULTS}", f"data={DATA}", "partial=true"]
     subprocess.run([*command, "--config", *settings])

@@ -36,6 +36,7 @@ rule tables:
 rule verdicts:
     input:
         f"{EXPERIMENT}/summary",
+        claims=CLAIMS,
     output:
         f"{EXPERIMENT}/verdicts.json",
     log:
@@ -43,7 +44,7 @@ rule verdicts:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark verdicts {WITH_RESULTS} > {{log}} 2>&1"
+        f"python -m benchmark verdicts {WITH_RESULTS} --claims {{input.claims}} > {{log}} 2>&1"
 
 
 rule figure:

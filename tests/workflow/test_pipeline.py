@@ -1,0 +1,188 @@
+"""The whole pipeline on a miniature grid, and what it does when something changes, is missing, fails or is wrong."""
+
+import fcntl
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.workflow.pipeline import ROOT, jobs, run, start
+
+GRID = """\
+experiment: miniature
+seeds: 2
+reference: small
+recipe: {epochs: 1, batch_size: 32}
+datasets:
+  digits: {parameters: {train_samples: 64, test: 40, validation: 40}}
+methods:
+  small: {kind: resnet, parameters: {depth: 8, channels: [4, 4, 4]}}
+  large: {kind: resnet, parameters: {depth: 8, channels: [8, 8, 8]}}
+"""
+# The finished grid is made once.
+pytestmark = pytest.mark.xdist_group("pipeline")
+
+LARGE = "channels: [8, 8, 8]"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished grid, not to be changed; run with more cores than there are, and with the stand-in for conda."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "grid.yaml").write_text(GRID)
+    conda = str(Path(__file__).parent / "conda/bin")
+    status, output = run(folder, "--cores", "8", "--use-conda", path=conda)
+    assert status == 0, output
+    return folder
+
+
+@pytest.fixture
+def grid(finished, tmp_path):
+    """A copy of the finished grid, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "copy", copy_function=shutil.copy2))
+
+
+def results(folder: Path) -> Path:
+    return folder / "results/miniature"
+
+
+@pytest.mark.slow
+def test_one_command_ends_with_records_tables_figures_and_a_page(finished):
+    made = {str(path.relative_to(results(finished))) for path in results(finished).rglob("*") if path.is_file()}
+    runs = [f"digits/{method}/seed{seed}" for method in ("small", "large") for seed in (0, 1)]
+    for run_folder in runs:
+        assert {f"{run_folder}/{name}" for name in ("records.parquet", "costs.json", "run.json", "train.log")} <= made
+    assert {"report.html", "verdicts.json", "summary/runs.parquet", "tables/methods.md"} - made == set()
+    assert {f"figures/accuracy_compute{suffix}" for suffix in (".pdf", ".svg", ".png", ".csv")} <= made
+
+
+@pytest.mark.slow
+def test_each_job_computes_with_the_threads_it_was_given(finished):
+    told = [json.loads(path.read_text())["hardware"]["threads"] for path in results(finished).rglob("run.json")]
+    assert told == [1] * 4
+
+
+@pytest.mark.slow
+def test_conda_would_give_every_job_the_one_environment(finished):
+    """With the stand-in for conda: what is tested is the wiring, not that the environment can be solved."""
+    created = list((finished / ".snakemake/conda").glob("*/created-by-stand-in.yml"))
+    assert [path.read_text() for path in created] == [(ROOT / "environment.yml").read_text()]
+    activated = (finished / "activations").read_text().split()
+    assert {Path(environment).name for environment in activated} == {created[0].parent.name}
+    assert (
+        len(activated) >= 1 + 4 + 4 + 5
+    )  # data, trainings, evaluations; summary, tables, verdicts, a figure, the page
+
+
+@pytest.mark.slow
+def test_a_second_run_has_nothing_to_do(finished):
+    status, output = run(finished, "--cores", "2", "--dry-run")
+    assert (status, jobs(output)) == (0, {})
+    assert "Nothing to be done" in output
+
+
+@pytest.mark.slow
+def test_a_deleted_figure_is_redrawn_alone(grid):
+    (results(grid) / "figures/accuracy_compute.png").unlink()
+    _, output = run(grid, "--cores", "2", "--dry-run")
+    assert jobs(output) == {"figure": 1, "page": 1, "all": 1}
+
+
+@pytest.mark.slow
+def test_only_the_runs_whose_own_parameters_changed_are_done_again(grid):
+    (grid / "grid.yaml").write_text(GRID.replace(LARGE, "channels: [8, 8, 4]"))
+    _, output = run(grid, "--cores", "2", "--dry-run")
+    announced = jobs(output)
+    assert (announced["train"], announced["evaluate"], announced["summary"]) == (2, 2, 1)
+    assert "data" not in announced
+    assert "method=small" not in output
+
+
+@pytest.mark.slow
+def test_a_comment_in_the_configuration_trains_nothing(grid):
+    (grid / "grid.yaml").write_text("# a remark\n" + GRID)
+    assert {"data", "train", "evaluate"}.isdisjoint(jobs(run(grid, "--cores", "2", "--dry-run")[1]))
+
+
+@pytest.mark.slow
+def test_snakemakes_own_report_shows_figures_and_tables(finished, tmp_path):
+    page = tmp_path / "report.html"
+    status, output = run(finished, "--report", page)
+    assert status == 0, output
+    content = page.read_text()
+    assert "Test accuracy against" in content  # a figure's caption
+    assert "Figures" in content
+    assert "Tables" in content
+
+
+@pytest.mark.slow
+def test_the_graph_of_rules_can_be_drawn(finished):
+    status, output = run(finished, "--rulegraph")
+    assert status == 0
+    assert "digraph snakemake_dag" in output
+    assert all(
+        f'label = "{rule}"' in output for rule in ("data", "train", "evaluate", "summary", "figure", "page", "all")
+    )
+
+
+@pytest.mark.slow
+def test_a_failed_run_leaves_the_rest_standing_with_a_hole(grid):
+    shutil.rmtree(results(grid) / "digits/large/seed1")
+    damaged = results(grid) / "digits/large/seed1/checkpoint.pt"
+    damaged.parent.mkdir()
+    damaged.write_text("no checkpoint")
+
+    status, output = run(grid, "--cores", "2")
+    assert status != 0
+    assert "checkpoint.pt is damaged" in output
+    runs = pd.read_parquet(results(grid) / "summary/runs.parquet").set_index(["method", "seed"])
+    complete = runs["status"].eq("complete")
+    assert complete.sum() == 3
+    assert not complete["large", 1]
+    written = (results(grid) / "report.html").stat().st_mtime
+    assert written > (results(grid) / "digits/large/seed0/records.parquet").stat().st_mtime
+    assert damaged.exists()
+
+    damaged.unlink()  # the remedy that the message names
+    announced = jobs(run(grid, "--cores", "2", "--dry-run")[1])
+    assert (announced["train"], announced["evaluate"], announced["summary"]) == (1, 1, 1)
+
+
+def test_a_wrong_configuration_is_refused_in_one_message_before_anything_runs(tmp_path):
+    (tmp_path / "grid.yaml").write_text(GRID.replace("epochs", "epoch"))
+    status, output = run(tmp_path, "--cores", "2")
+    assert status != 0
+    assert "grid.yaml" in output
+    assert "epoch" in output
+    assert "Did you mean 'epochs'?" in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+def test_two_pipelines_in_one_folder_are_told_apart(tmp_path):
+    """The first one is held up by a `python` that waits; the second says why it does not start."""
+    (tmp_path / "grid.yaml").write_text(GRID)
+    slow = tmp_path / "bin/python"
+    slow.parent.mkdir()
+    gate = tmp_path / "gate"
+    with gate.open("w") as closed:
+        fcntl.flock(closed, fcntl.LOCK_EX)
+        slow.write_text(f"#!/bin/sh\ntouch {tmp_path}/started; exec flock {gate} false\n")
+        slow.chmod(0o755)
+        first = start(tmp_path, "--cores", "1", path=str(slow.parent), log=subprocess.DEVNULL)
+        try:
+            while not (tmp_path / "started").exists():
+                assert first.poll() is None
+            status, output = run(tmp_path, "--cores", "1")
+        finally:
+            fcntl.flock(closed, fcntl.LOCK_UN)
+            first.wait(120)
+    assert status != 0
+    assert "Directory cannot be locked" in output
+    assert "--unlock" in output
+    assert str(tmp_path) in output
+    assert "Traceback" not in output

@@ -44,6 +44,8 @@ PUBLISHED: Mapping[str, tuple[tuple[int, int, int], int, int, int]] = {
     "cifar100": ((3, 32, 32), 100, 50_000, 10_000),
     "svhn": ((3, 32, 32), 10, 73_257, 26_032),
 }
+#: Classes of the datasets whose parameters say the rest.
+GENERATED: Mapping[str, int] = {"maze": 2, "ising": 4}
 #: Of a row of records on disk, compressed: confidence and residuals are floats, which hardly become smaller.
 BYTES_PER_RECORD = 16
 #: A training step takes about as long as this many forward passes.
@@ -106,7 +108,7 @@ def estimate(
 
     Args:
         experiment: what is to run.
-        folder: of all data; what is prepared there, or can be generated, is taken for what it is.
+        folder: of all data; what is prepared there is taken for what it is.
         device: what is timed.
         given: "dataset/method=images per second in training", to time nothing.
         startup: seconds that a run takes before it computes anything.
@@ -116,7 +118,7 @@ def estimate(
         record_bytes and model_bytes (of all runs), data_bytes (of the dataset).
 
     Raises:
-        UserError: `given` names no run of the experiment or no speed, or a dataset's shape cannot be known.
+        UserError: `given` names no run of the experiment or no speed, or an image folder is missing.
     """
     runs = [run for run in experiment.runs() if run.seed == experiment.seeds[0]]
     shapes = {label: dataset_shape(*experiment.dataset(label), folder) for label in experiment.datasets}
@@ -154,24 +156,31 @@ def estimate(
 
 
 def dataset_shape(kind: str, parameters: Mapping[str, Any], folder: Path) -> Dataset:
-    """The prepared dataset; where it is not prepared and would be downloaded, blank images in their place."""
+    """The dataset as far as cost goes: where it is not prepared, and that takes long, images are blank."""
     try:
         return data.load(kind, parameters, folder)
     except UserError:
-        if kind not in PUBLISHED:
-            data.prepare(kind, parameters, folder)
-            return data.load(kind, parameters, folder)
-    shape, classes, train, test = PUBLISHED[kind]
-    held = parameters["validation"]
-    validation = round(held * train) if held < 1 else int(held)
+        pass
+    if kind in PUBLISHED:
+        shape, classes, train, test = PUBLISHED[kind]
+        held = parameters["validation"]
+        validation = round(held * train) if held < 1 else int(held)
+        train = min(train - validation, parameters["train_samples"] or train)
+        test = min(test, parameters["test_samples"] or test)
+    elif kind in GENERATED:
+        shape, classes = (2, parameters["size"], parameters["size"]), GENERATED[kind]
+        train, validation, test = (parameters[split] for split in ("train", "validation", "test"))
+    else:
+        data.prepare(kind, parameters, folder)
+        return data.load(kind, parameters, folder)
     return Dataset(
         name=kind,
         classes=tuple(map(str, range(classes))),
         mean=(0.5,) * shape[0],
         std=(0.5,) * shape[0],
-        train=_blank(shape, min(train - validation, parameters["train_samples"] or train)),
+        train=_blank(shape, train),
         validation=_blank(shape, validation),
-        test=_blank(shape, min(test, parameters["test_samples"] or test)),
+        test=_blank(shape, test),
         difficulty_name=None,
         fingerprint="",
     )

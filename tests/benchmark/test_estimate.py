@@ -5,9 +5,9 @@ import torch
 
 from benchmark import data
 from benchmark.__main__ import main
-from benchmark.configuration import load
+from benchmark.configuration import dataset_defaults, load
 from benchmark.errors import UserError
-from benchmark.estimate import PUBLISHED, dataset_shape, estimate, measure, seconds, wall_time
+from benchmark.estimate import GENERATED, PUBLISHED, dataset_shape, estimate, measure, seconds, wall_time
 from benchmark.training import build_model
 from dynalay.meter import Meter
 
@@ -54,11 +54,19 @@ def test_published_sizes_are_of_kinds_that_exist():
     assert set(PUBLISHED) <= set(data.all_kinds())
 
 
-def test_what_can_be_generated_is_taken_as_it_is(tmp_path):
-    sizes = {"train": 8, "validation": 4, "test": 6, "size": 6}
-    dataset = dataset_shape("ising", sizes, tmp_path)
-    assert dataset.image_shape == (2, 6, 6)
-    assert [len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)] == [8, 4, 6]
+@pytest.mark.parametrize("kind", GENERATED)
+def test_what_can_be_generated_is_foretold_from_its_parameters(tmp_path, kind):
+    longest = {"longest": 5} if kind == "maze" else {}
+    parameters = {**dataset_defaults(kind), "train": 8, "validation": 4, "test": 6, "size": 8, **longest}
+    foretold = dataset_shape(kind, parameters, tmp_path)
+    assert not any(tmp_path.iterdir())
+    data.prepare(kind, parameters, tmp_path)
+    prepared = dataset_shape(kind, parameters, tmp_path)
+    assert prepared.fingerprint
+    assert foretold.image_shape == prepared.image_shape
+    assert len(foretold.classes) == len(prepared.classes)
+    for split in ("train", "validation", "test"):
+        assert len(getattr(foretold, split).labels) == len(getattr(prepared, split).labels)
 
 
 def test_a_given_speed_is_spread_in_proportion_to_macs(path, tmp_path):

@@ -3,6 +3,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ TRUE = Adaptive(accuracy=0.84)
 
 
 def experiment(dynalay=TRUE, **options):
-    defaults = {"datasets": {"maze": True}, "samples": 1200, "points": 4, "seeds": 4}
+    defaults: dict[str, Any] = {"datasets": {"maze": True}, "samples": 1200, "points": 4, "seeds": 4}
     return Experiment(methods={"resnet14": Static(), "dynalay": dynalay}, **(defaults | options))
 
 

@@ -89,7 +89,8 @@ class FPINetwork(nn.Module):
         training = self.training
         self.eval()
         shapes = []
-        hidden = self.stem(torch.zeros(1, *self.input_shape))
+        device = next(self.parameters(), torch.empty(0)).device
+        hidden = self.stem(torch.zeros(1, *self.input_shape, device=device))
         self._stem_shape = tuple(hidden.shape[1:])
         for transition in self.transitions:
             hidden = transition(hidden)

@@ -21,8 +21,10 @@ localrules:
     latency,
 
 
+# All that is to be there, not only the last step: Snakemake does not miss a deleted file that is on the way to nothing.
 rule all:
     input:
+        records,
         f"{EXPERIMENT}/report.html",
         f"{EXPERIMENT}/verdicts.json",
         f"{EXPERIMENT}/tables",

@@ -8,6 +8,7 @@ The gallery is left out, as there are no images.
 """
 
 import argparse
+import resource
 import subprocess
 import sys
 import time
@@ -56,14 +57,18 @@ def main() -> None:
     print(f"{len(runs)} runs of {arguments.samples} test samples")
     on_experiment = ["--config", str(config), "--results", str(arguments.folder)]
     drawn = [["figure", name] for name in figures.applicable(configuration.load(config)) if name != "gallery"]
-    total = 0.0
-    peak = 0.0
+    costs = []
     for verb in [["summary"], ["tables"], ["verdicts"], *drawn, ["report"]]:
-        seconds, gigabytes = measured([sys.executable, "-m", "benchmark", *verb, *on_experiment])
-        total, peak = total + seconds, max(peak, gigabytes)
-        print(f"{' '.join(verb):<32} {seconds:7.1f} s {gigabytes:6.2f} GiB", flush=True)
+        costs.append(measured([sys.executable, "-m", "benchmark", *verb, *on_experiment]))
+        _print(" ".join(verb), *costs[-1])
+    seconds, cpu_seconds, gigabytes = zip(*costs, strict=True)
+    _print("everything", sum(seconds), sum(cpu_seconds), max(gigabytes))
     page = arguments.folder / "redraw" / "report.html"
-    print(f"{'everything':<32} {total:7.1f} s {peak:6.2f} GiB; the page has {page.stat().st_size / 2**20:.1f} MiB")
+    print(f"the page has {page.stat().st_size / 2**20:.1f} MiB")
+
+
+def _print(what: str, seconds: float, cpu_seconds: float, gigabytes: float) -> None:
+    print(f"{what:<32} {seconds:7.1f} s {cpu_seconds:7.1f} s of CPU {gigabytes:6.2f} GiB", flush=True)
 
 
 def _write(job: tuple[Run, Path, int]) -> None:
@@ -77,25 +82,32 @@ def _write(job: tuple[Run, Path, int]) -> None:
         experiment.write_run(run, folder)
 
 
-def measured(command: list[str]) -> tuple[float, float]:
-    """Run a command; its wall time in seconds, and the peak of all its processes' memory together in GiB.
+def measured(command: list[str]) -> tuple[float, float, float]:
+    """Run a command; wall and CPU time in seconds, and the peak of all its processes' memory together in GiB.
 
-    Memory is looked at ten times a second; pages that processes share are counted once (proportional set size).
+    Memory is looked at ten times a second; pages that processes share are counted once (proportional set size).  On a
+    machine that is busy with other things, CPU time says more than wall time.
     """
-    started = time.perf_counter()
+    started, used = time.perf_counter(), _cpu_seconds()
     process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
     peak = 0
     while process.poll() is None:
-        peak = max(peak, _memory(psutil.Process(process.pid)))
+        peak = max(peak, _memory(process.pid))
         time.sleep(0.1)
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed")
-    return time.perf_counter() - started, peak / 2**30
+    return time.perf_counter() - started, _cpu_seconds() - used, peak / 2**30
 
 
-def _memory(root: psutil.Process) -> int:
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _memory(pid: int) -> int:
     total = 0
     try:
+        root = psutil.Process(pid)
         for process in (root, *root.children(recursive=True)):
             total += process.memory_full_info().pss
     except (psutil.NoSuchProcess, psutil.ZombieProcess):

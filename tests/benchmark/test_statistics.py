@@ -117,7 +117,8 @@ def test_the_bootstrap_error_of_a_mean_is_the_textbook_one():
     estimate = statistics.stratified_bootstrap(values, lambda values: values.mean(axis=-1), replicates=20_000)
     expected = np.sqrt((values.var(axis=1, ddof=1) / 3).sum()) / 2
     assert estimate.error == pytest.approx(expected, rel=0.02)
-    assert estimate.freedom == 4
+    by_stratum = values.var(axis=1, ddof=1)
+    assert estimate.freedom == pytest.approx(2 * by_stratum.sum() ** 2 / (by_stratum**2).sum(), rel=0.05)
 
 
 def test_performance_profile_by_hand():

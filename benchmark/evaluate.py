@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from tqdm import tqdm
 
 from benchmark import checkpoint, provenance, records
 from benchmark.arguments import add_run_arguments, named_run, prepared
@@ -86,12 +87,17 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
 @torch.inference_mode()
 def evaluate(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> pd.DataFrame:
     """One row per split, operating point and sample, as `benchmark.records` describes them."""
-    points = model.operating_points(batches(dataset.validation, dataset, device))
+    # Two thresholds so close that they have the same name are one point.
+    points = {point.name: point for point in model.operating_points(batches(dataset.validation, dataset, device))}
+    todo = [
+        (name, split, point)
+        for name, split in (("validation", dataset.validation), ("test", dataset.test))
+        for point in points.values()
+    ]
     return pd.concat(
         [
             _recorded(model, dataset, split, name, point, device)
-            for name, split in (("validation", dataset.validation), ("test", dataset.test))
-            for point in points
+            for name, split, point in tqdm(todo, "operating points", leave=False, disable=None)
         ],
         ignore_index=True,
     )

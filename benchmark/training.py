@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from baselines import find_method
 from benchmark import checkpoint
@@ -155,7 +156,9 @@ def train(
     while progress.step < total:
         epoch, first = divmod(progress.step, steps)
         order = streams.order(epoch, samples)
-        for index in range(first, steps):
+        # The bar is for terminals only; a log gets the line at the end of each epoch.
+        label = f"{run} epoch {epoch + 1}/{recipe.epochs}"
+        for index in tqdm(range(first, steps), label, leave=False, disable=None if team.leads else True):
             streams.seek(progress.step)
             rows = order[index * batch_size : (index + 1) * batch_size][part].to(images.device)
             targets = labels[rows].to(device)

@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 #: Runtime dependencies that no file imports.
 NOT_IMPORTED = {
-    "pyarrow",  # pandas writes Parquet with it
+    "tabulate",  # pandas writes Markdown tables with it
     "snakemake",
     "snakemake-executor-plugin-slurm",
 }

@@ -1,0 +1,62 @@
+"""How long Snakemake plans a grid, by its number of runs.
+
+    python -m benchmarks.dryrun
+    python -m benchmarks.dryrun --runs 100 1000 10000
+
+Each grid is planned from nothing (`--dry-run`), with the default profile, in a process of its own.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+METHODS = 10
+
+
+def seconds(runs: int) -> float:
+    """Wall-clock seconds of a dry run of a grid with so many runs."""
+    grid = {
+        "experiment": "dryrun",
+        "seeds": runs // METHODS,
+        "reference": "method0",
+        "datasets": {"digits": {}},
+        "methods": {f"method{index}": {"kind": "resnet"} for index in range(METHODS)},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "grid.yaml").write_text(yaml.safe_dump(grid))
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            ROOT / "Snakefile",
+            "--dry-run",
+            "--quiet",
+            "rules",
+        ]
+        started = time.perf_counter()
+        subprocess.run(
+            [*command, "--cores", "1", "--config", "experiment=grid.yaml"],
+            cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        return time.perf_counter() - started
+
+
+def main() -> None:
+    """Print a row for each size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, nargs="+", default=[10, 1000, 2000, 5000, 10000], help="multiples of 10")
+    print("| runs | seconds | milliseconds a run |\n|---|---|---|")
+    for runs in parser.parse_args().runs:
+        taken = seconds(runs)
+        print(f"| {runs} | {taken:.1f} | {1000 * taken / runs:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

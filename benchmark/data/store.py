@@ -23,7 +23,7 @@ from benchmark.errors import UserError
 from benchmark.files import atomic_write, locked, write_json
 
 #: To be raised when a kind comes to give other arrays for the same parameters: old prepared files are then left alone.
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "validation", "test")
 _CHUNK = 512  # samples read at a time, so that a dataset larger than memory passes through
 

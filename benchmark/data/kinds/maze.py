@@ -6,8 +6,8 @@ which they are, by closing one of two *gates*:
 
 - the *cut*: an open cell through which every path between the markers leads; closed, they are not joined;
 - the *decoy*: an open cell that looks alike (its 8 neighbours are the same up to rotation and reflection; it touches as
-  many borders; it is as far from the nearer marker, and about as far from the other one), but without which the
-  markers remain joined.
+  many borders; it has a marker at its side, or at its corner, if the cut has) and lies about as far from both markers,
+  but without which they remain joined.
 
 Grid, markers and gates are drawn first, and a toss of a coin then decides which gate is closed.  Hence the two classes
 agree exactly in the distributions of the markers' places and distances, of the number of open cells, and of the path's
@@ -238,8 +238,8 @@ def _shortest_path(distances: NDArray[np.int16], end: Cells, width: int, rng: np
 def _unlikeness(grids: Grids, cut: Cells, start: Cells, end: Cells, rng: np.random.Generator) -> NDArray[np.float64]:
     """How unlike the cut each cell is: [mazes, cells]; infinite where it cannot be a decoy.
 
-    A decoy has the cut's surroundings, touches as many borders and has its distance to the nearer marker; of such cells
-    those come first whose distance to the other marker is most like the cut's, and chance decides about ties.
+    A decoy has the cut's surroundings, touches as many borders, and has a marker at its side or corner if the cut has;
+    of such cells those come first whose distances to the nearer and the farther marker are most like the cut's.
     """
     mazes = np.arange(len(grids))[:, None]
     width = grids.shape[2]
@@ -249,11 +249,13 @@ def _unlikeness(grids: Grids, cut: Cells, start: Cells, end: Cells, rng: np.rand
     near, far = np.sort([_distance(cells, marker, width) for marker in markers], axis=0)
     borders = sum((place == border).astype(int) for place in np.divmod(cells, width) for border in (1, width - 2))
     alike = _flat(grids).copy()
-    for trait in (_surroundings(grids), near, np.broadcast_to(borders, alike.shape)):
+    # From 2 steps on, equal distances would be asking too much: few mazes have such a decoy.
+    for trait in (_surroundings(grids), np.broadcast_to(borders, alike.shape), np.minimum(near, 2)):
         alike &= trait == trait[mazes, cut]
     for cell in (cut, *markers):
         alike[mazes, cell] = False
-    return np.where(alike, np.abs(far - far[mazes, cut]) + 0.1 * rng.random(alike.shape), np.inf)
+    unlikeness = 2 * np.abs(near - near[mazes, cut]) + np.abs(far - far[mazes, cut])
+    return np.where(alike, unlikeness + 0.1 * rng.random(alike.shape), np.inf)  # chance decides about ties
 
 
 def _distance(cells: Cells, others: Cells, width: int) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ iteration: here GroupNorm.  And no module may change its input in place: the blo
 """
 
 import argparse
+from typing import Any
 
 import timm
 import torch
@@ -47,7 +48,7 @@ def introspective(model: ResNet, input_shape: tuple[int, int, int], **parameters
     Raises:
         ValueError: a stage has but one block, so that nothing is left to iterate.
     """
-    stages = [model.layer1, model.layer2, model.layer3, model.layer4]
+    stages: list[Any] = [model.layer1, model.layer2, model.layer3, model.layer4]
     if min(len(stage) for stage in stages) < 2:
         raise ValueError(f"every stage needs two blocks or more, not {[len(stage) for stage in stages]}")
     layers = [
@@ -73,7 +74,7 @@ def introspective(model: ResNet, input_shape: tuple[int, int, int], **parameters
 
 def small_resnet() -> ResNet:
     """A timm ResNet-18 for images of 8x8: narrow, with GroupNorm, and a stem that keeps the resolution."""
-    model = timm.create_model(
+    model: Any = timm.create_model(
         "resnet18",
         in_chans=1,
         num_classes=10,

@@ -37,4 +37,4 @@ def test_a_few_steps_train_it_and_the_report_names_every_price(capsys):
 
 def test_a_stage_of_one_block_is_refused():
     with pytest.raises(ValueError, match="two blocks"):
-        introspective(timm.create_model("resnet10t"), (3, 32, 32))
+        introspective(timm.create_model("resnet10t"), (3, 32, 32))  # type: ignore[arg-type]

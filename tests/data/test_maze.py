@@ -13,7 +13,7 @@ from benchmark.errors import UserError
 
 @pytest.fixture(scope="module")
 def mazes():
-    return maze.generate(Path(), size=10, longest=10, train=1500, validation=20, test=800)
+    return maze.generate(Path(), size=16, longest=28, train=1500, validation=20, test=1000)
 
 
 def arrays(split):
@@ -124,9 +124,9 @@ def test_no_shortcut_tells_the_label(mazes):
     by_bag = correct(HistGradientBoostingClassifier(max_iter=40), bag_of_pixels)
     # Where the markers are neighbours but one, the densities around them all but show the path itself.
     far_apart = bag_of_pixels(*test[:2])[:, MANHATTAN] > 3
-    assert far_apart.sum() > 300
-    assert by_bag[far_apart].mean() < 0.63
-    assert by_bag.mean() < 0.66
+    assert far_apart.sum() > 400
+    assert by_bag[far_apart].mean() < 0.61
+    assert by_bag.mean() < 0.62
 
 
 def test_the_same_seed_gives_the_same_mazes_and_splits_differ():

@@ -11,6 +11,7 @@ import pandas as pd
 
 from benchmark import statistics
 from benchmark.configuration import Configuration
+from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from benchmark.data import Dataset
@@ -25,7 +26,7 @@ class Evidence:
     Attributes:
         configuration: the experiment.
         results: the folder of all results.
-        data: the folder of all data; only pictures of inputs need it.
+        data: the folder of all data; only pictures of inputs need it, and it knows what dials of difficulty are called.
     """
 
     configuration: Configuration
@@ -58,6 +59,13 @@ class Evidence:
 
         configuration = self.configuration
         return data.load(configuration.dataset_kinds[label], configuration.dataset_parameters[label], self.data)
+
+    def dial_name(self, label: str) -> str:
+        """What a dataset's own dial of difficulty measures, as an axis label; "difficulty" where there is no data."""
+        try:
+            return self.dataset(label).difficulty_name or "difficulty"
+        except UserError:
+            return "difficulty"
 
     @cached_property
     def agent_actions(self) -> pd.DataFrame:

@@ -10,11 +10,10 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
-
-from benchmark.tabulation import significant
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 #: Inches: a column, and the text width of a page.
 WIDTHS = {"column": 3.3, "page": 7.0}
@@ -66,8 +65,8 @@ class Style:
         return self._looks[method]
 
     def policy_look(self, policy: str) -> dict[str, Any]:
-        """Keyword arguments of `Axes.plot` for a policy's line: the method's own, or a control."""
-        order = ("own", "random", "entropy", "always", "never")
+        """Keyword arguments of `Axes.plot` for a policy's line: the agent's, or a control's."""
+        order = ("agent", "random", "entropy", "always", "never")
         place = order.index(policy) if policy in order else len(order)
         return cycled(place)
 
@@ -101,8 +100,9 @@ class Style:
 
     def legend(self, figure: Figure, handles: Sequence[Artist]) -> None:
         """One legend for all panels, above them, in as many columns as fit; the figure grows by its height."""
-        longest = max(len(str(handle.get_label())) for handle in handles)
-        columns = min(len(handles), max(1, int(figure.get_figwidth() / (0.5 + 0.065 * longest))))
+        widths = [0.46 + 0.055 * len(str(handle.get_label())) for handle in handles]
+        one_row = sum(widths) < figure.get_figwidth()
+        columns = len(handles) if one_row else max(1, int(figure.get_figwidth() / max(widths)))
         figure.set_figheight(figure.get_figheight() + 0.16 * math.ceil(len(handles) / columns))
         figure.legend(handles=handles, loc="outside upper left", ncols=columns)
 
@@ -134,21 +134,40 @@ def draw_runs(panel: Axes, runs: pd.DataFrame, x: str, y: str, look: dict[str, A
     panel.plot(mean.index, mean, markevery=max(1, len(mean) // 6), **look)
 
 
+def band(
+    panel: Axes, x: pd.Series, intervals: pd.DataFrame, look: dict[str, Any], within: tuple[Any, Any] = (0.0, 1.0)
+) -> None:
+    """Shade the `intervals`, `low` to `high`, cut where they leave the possible range `within` (of shares: [0, 1])."""
+    low, high = (intervals[bound].clip(*within) for bound in ("low", "high"))
+    panel.fill_between(x, low, high, color=look["color"], alpha=0.13, linewidth=0)
+
+
 def fit(panel: Axes, accuracy: pd.Series) -> None:
-    """Fit a panel to its points: intervals of two or three seeds can be wider than all that there is to see."""
+    """Fit a panel to its points: intervals of two or three seeds can be wider than all that there is to see.
+
+    No panel shows less than two percentage points, for noise is not to look like an effect, and none much over 100%.
+    """
     low, high = accuracy.min(), accuracy.max()
-    margin = 0.15 * (high - low) + 0.002
-    panel.set_ylim(low - margin, high + margin)
+    margin = max(0.15 * (high - low) + 0.002, (0.02 - (high - low)) / 2)
+    panel.set_ylim(low - margin, min(high + margin, 1 + 0.15 * margin))
 
 
-def shares(axis: Any) -> None:
+def decades(axis: Axis) -> None:
+    """Label a logarithmic axis in plain numbers: 1, 2, 5, 10 where it spans few powers of ten."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def shares(axis: Axis) -> None:
     """Label an axis of shares in [0, 1] in percent."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
 
 
-def counts(axis: Any) -> None:
+def counts(axis: Axis) -> None:
     """Label an axis of counts as 250 k, 1.5 M, 2 G."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: significant(value)))
+    axis.set_major_formatter(EngFormatter())
 
 
 def action_name(action: int) -> str:

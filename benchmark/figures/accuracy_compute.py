@@ -1,12 +1,14 @@
 """Accuracy against compute.
 
 Test accuracy against the mean multiply-accumulates (MACs) spent on a sample, one panel a dataset. A line joins a
-method's operating points: positions are means over seeds, the band is the 95% interval of the mean accuracy, and
-small points are single seeds, shown where there are at most five. Grey: static networks of several sizes and,
-stepwise, the best accuracy that any of them reaches within that compute; an adaptive method is worth having where
-it runs above this frontier. The dotted line marks the compute of the reference network. The panel is fitted to the
-points: wide bands run out of it.
+method's operating points: positions are means over seeds, bands and the bars of static networks are 95% intervals of
+the mean accuracy, and small points are single seeds, shown where there are at most five. Grey: static networks and,
+stepwise, the best accuracy that any of them reaches within that compute; an adaptive method is worth having where it
+runs above this frontier. The dotted line marks the compute of the reference network. The panel is fitted to the
+points: wide intervals run out of it.
 """
+
+import math
 
 import numpy as np
 import pandas as pd
@@ -16,10 +18,12 @@ from matplotlib.lines import Line2D
 
 from benchmark.configuration import Configuration
 from benchmark.figures._evidence import Evidence, mean_curves
-from benchmark.figures._style import STATIC, Style, counts, fit, shares
+from benchmark.figures._style import STATIC, Style, band, counts, fit, shares
 
 #: Up to this many seeds, each is shown.
 FEW = 5
+#: No more markers than this on a line.
+MARKS = 10
 _METHOD = ["dataset", "method", "static", "reference"]
 
 
@@ -56,18 +60,25 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
 
 
 def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
-    means = data[data["seed"].isna()]
+    means, seeds = data[data["seed"].isna()], data[data["seed"].notna()]
+    few = seeds["seed"].nunique() <= FEW
     for method, mean in means.groupby("method", sort=False):
         look, mean = style.look(method), mean.sort_values("macs")
         if mean["static"].all():
             panel.plot(mean["macs"], mean["accuracy"], label=method, zorder=4, **look | {"linestyle": "none"})
-            panel.vlines(mean["macs"], mean["low"], mean["high"], color=STATIC, linewidth=0.7, zorder=3)
-            continue
-        panel.plot(mean["macs"], mean["accuracy"], label=method, zorder=4, **look)
-        panel.fill_between(mean["macs"], mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0)
-        seeds = data[(data["method"] == method) & data["seed"].notna()]
-        if seeds["seed"].nunique() <= FEW:
-            panel.scatter(seeds["macs"], seeds["accuracy"], s=3, color=look["color"], alpha=0.5, linewidths=0)
+            below, above = mean["accuracy"] - mean["low"].clip(0, 1), mean["high"].clip(0, 1) - mean["accuracy"]
+            panel.errorbar(
+                mean["macs"], mean["accuracy"], [below, above], fmt="none", ecolor=STATIC, elinewidth=0.6, alpha=0.5
+            )
+        else:
+            marks = math.ceil(len(mean) / MARKS)
+            panel.plot(mean["macs"], mean["accuracy"], label=method, zorder=4, markevery=marks, **look)
+            band(panel, mean["macs"], mean, look)
+        if few:
+            single = seeds[seeds["method"] == method]
+            panel.scatter(
+                single["macs"], single["accuracy"], s=5, color=look["color"], alpha=0.7, linewidths=0, zorder=3
+            )
     best = frontier(means[means["static"]])
     if len(best):
         # The last step goes on: with more compute, the best static network is still to be had.
@@ -76,7 +87,7 @@ def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
         panel.step(macs, accuracy, where="post", color=STATIC, linewidth=0.9, label="static frontier", zorder=2)
     for reference in means.loc[means["reference"], "macs"]:
         panel.axvline(reference, color=STATIC, linestyle=":", linewidth=0.8, zorder=1, label="reference")
-    fit(panel, data["accuracy"])
+    fit(panel, data["accuracy"] if few else means["accuracy"])
     if means["macs"].max() > 30 * means["macs"].min():
         panel.set_xscale("log")
     counts(panel.xaxis)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from benchmark.configuration import Configuration
 from benchmark.figures._evidence import Evidence, mean_curves
-from benchmark.figures._style import Style, fit, shares
+from benchmark.figures._style import Style, band, decades, fit, shares
 
 _METHOD = ["dataset", "batch_size", "device", "method", "static"]
 
@@ -44,10 +44,11 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
         for method, mean in shown.groupby("method", sort=False):
             look = style.look(method)
             panel.plot(mean["milliseconds_per_sample"], mean["accuracy"], label=method, **look)
-            panel.fill_between(
-                mean["milliseconds_per_sample"], mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0
-            )
-        panel.set_xscale("log")
+            band(panel, mean["milliseconds_per_sample"], mean, look)
+        time = shown["milliseconds_per_sample"]
+        if time.max() > 10 * time.min():
+            panel.set_xscale("log")
+            decades(panel.xaxis)
         fit(panel, shown["accuracy"])
         shares(panel.yaxis)
     figure.supxlabel(f"milliseconds per sample ({', '.join(devices)})")

@@ -1,9 +1,10 @@
 """The agent against its controls.
 
-Test accuracy against compute when the same trained weights are driven by the learned agent (own) and by controls in
-its place: always or never iterate, choose at random, or stop on low entropy. Points are means over seeds, bands the
-95% interval of the mean accuracy. Where the agent runs no higher than random choice at the same compute, its
-choices are worth nothing. Panels are fitted to the points: wide bands run out of them.
+Test accuracy against compute when the same trained weights are driven by the learned agent and by controls in its
+place: choose at random, stop on low entropy, always or never iterate. Points are means over seeds; the bands of agent
+and random choice are 95% intervals of the mean accuracy, those of the others are left out. Where the agent runs no
+higher than random choice at the same compute, its choices are worth nothing. Panels are fitted to the points: wide
+bands run out of them.
 """
 
 import pandas as pd
@@ -12,7 +13,10 @@ from matplotlib.lines import Line2D
 
 from benchmark.configuration import Configuration
 from benchmark.figures._evidence import Evidence, agent_method, mean_curves
-from benchmark.figures._style import Style, counts, fit, shares
+from benchmark.figures._style import Style, band, counts, fit, shares
+
+#: The legend's order; what is recorded as a method's own policy is the agent here.
+_POLICIES = ("agent", "random", "entropy", "always", "never")
 
 
 def applies(configuration: Configuration) -> bool:
@@ -25,6 +29,8 @@ def data(evidence: Evidence) -> pd.DataFrame:
     curves = evidence.of_agent(evidence.curves)
     if curves.empty:
         return curves
+    curves = curves.assign(policy=curves["policy"].replace("own", "agent"))
+    curves = curves.sort_values("policy", key=lambda policy: policy.map(_POLICIES.index), kind="stable")
     return evidence.presented(mean_curves(curves, ["dataset", "method", "policy"], "macs"))
 
 
@@ -34,8 +40,10 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     for panel, shown in panels:
         for policy, mean in shown.groupby("policy", sort=False):
             look = style.policy_look(policy)
-            panel.plot(mean["macs"], mean["accuracy"], label=policy, **look)
-            panel.fill_between(mean["macs"], mean["low"], mean["high"], color=look["color"], alpha=0.13, linewidth=0)
+            above = 4 if policy == "agent" else 3  # where they coincide
+            panel.plot(mean["macs"], mean["accuracy"], label=policy, zorder=above, **look)
+            if policy in ("agent", "random"):
+                band(panel, mean["macs"], mean, look)
         fit(panel, shown["accuracy"])
         counts(panel.xaxis)
         shares(panel.yaxis)

@@ -1,9 +1,10 @@
 """Compute against difficulty.
 
 Mean MACs that each adaptive method spends on a test sample, against the sample's difficulty, at the operating point
-in the middle of the method's curve. Difficulty is the dataset's own dial where it has one, and otherwise how unsure
-the reference network is of the sample. Points are means over seeds within a bin of the dial, with the 95% interval
-of the mean. A flat line is a method that does not tell hard from easy.
+in the middle of the method's curve. Difficulty is the dataset's own dial where it has one, and otherwise the sample's
+rank in how unsure the reference network is of it. Points are means over seeds within a bin of equally many samples;
+bands are 95% intervals of the mean, cut to what the method is able to spend. A flat line is a method that does not
+tell hard from easy.
 """
 
 import pandas as pd
@@ -11,7 +12,10 @@ from matplotlib.figure import Figure
 
 from benchmark.configuration import Configuration
 from benchmark.figures._evidence import RUN, Evidence, mean_over_seeds, middle_points
-from benchmark.figures._style import Style, counts
+from benchmark.figures._style import Style, band, counts
+
+#: What the summary calls a dataset's own dial, and the one that takes its place.
+DIAL, DOUBT = "difficulty", "doubt of the reference"
 
 
 def applies(configuration: Configuration) -> bool:
@@ -25,23 +29,36 @@ def data(evidence: Evidence) -> pd.DataFrame:
     if bins.empty:
         return bins
     bins = bins[(bins["policy"] == "own") & ~bins["method"].isin(evidence.static_methods)]
-    bins = bins.merge(middle_points(evidence.own_curves), on=[*RUN, "operating_point"])
+    bins = bins.merge(middle_points(evidence.own_curves), on=[*RUN, "operating_point"]).sort_values(
+        "bin", kind="stable"
+    )
+    easier = bins.groupby(RUN)["samples"].cumsum() - bins["samples"] / 2
+    bins["percentile"] = 100 * easier / bins.groupby(RUN)["samples"].transform("sum")
     by = ["dataset", "dial", "method", "bin"]
-    centres = bins.groupby(by, sort=False, as_index=False)["difficulty"].mean()
-    return evidence.presented(mean_over_seeds(bins, by, "macs").merge(centres, on=by))
+    centres = bins.groupby(by, sort=False, as_index=False)[["difficulty", "percentile"]].mean()
+    means = mean_over_seeds(bins, by, "macs").merge(centres, on=by).merge(_possible(evidence.curves), on=by[::2])
+    names = {label: evidence.dial_name(label) for label in means.loc[means["dial"] == DIAL, "dataset"].unique()}
+    return evidence.presented(means.assign(dial=means["dataset"].map(names).fillna(means["dial"])))
+
+
+def _possible(curves: pd.DataFrame) -> pd.DataFrame:
+    """The `least` and `most` that each method spends on a tenth of the samples, at any of its operating points."""
+    spent = curves.groupby(["dataset", "method"], sort=False)
+    return spent.agg(least=("macs_q10", "min"), most=("macs_q90", "max")).reset_index()
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel a dataset."""
     figure, panels = style.panels(data)
     for panel, shown in panels:
+        dial = shown["dial"].iloc[0]
+        # Doubts are squeezed at zero and mean little by themselves; their order is what matters.
+        x = "percentile" if dial == DOUBT else "difficulty"
         for method, mean in shown.groupby("method", sort=False):
             look, mean = style.look(method), mean.sort_values("difficulty")
-            panel.plot(mean["difficulty"], mean["macs"], label=method, **look)
-            panel.fill_between(
-                mean["difficulty"], mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0
-            )
-        panel.set_xlabel(shown["dial"].iloc[0])
+            panel.plot(mean[x], mean["macs"], label=method, **look)
+            band(panel, mean[x], mean, look, within=(mean["least"].iloc[0], mean["most"].iloc[0]))
+        panel.set_xlabel(dial if x == "difficulty" else f"{dial} (percentile)")
         counts(panel.yaxis)
     figure.supylabel("MACs per sample")
     style.legend(figure, [style.handle(method) for method in data["method"].unique()])

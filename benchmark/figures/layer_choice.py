@@ -49,6 +49,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
             panel.bar(stacked.index, stacked[action], bottom=base, label=action_name(action), **action_look(action))
             base = base + stacked[action]
         panel.set_xticks(stacked.index)
+        panel.set_xlim(0.4, data["round"].max() + 0.6)
         panel.set_ylim(0, 1)
         panel.grid(visible=False, axis="x")
         shares(panel.yaxis)

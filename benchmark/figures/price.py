@@ -1,7 +1,7 @@
 """Accuracy and choices against the price of compute.
 
 One trained agent, told different prices of compute at inference: test accuracy (%) and MACs per sample (means over
-seeds, with the 95% interval of the mean), and how all its choices of all rounds divide into layers and the direct
+seeds; bands are 95% intervals of the mean), and how all its choices of all rounds divide into layers and the direct
 answer. An agent that heeds the price spends less as it rises.
 """
 
@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from benchmark.configuration import Configuration
 from benchmark.figures._evidence import RUN, Evidence, agent_method, mean_over_seeds
-from benchmark.figures._style import Style, action_look, action_name, counts, draw_stack, shares
+from benchmark.figures._style import Style, action_look, action_name, band, counts, decades, draw_stack, fit, shares
 from benchmark.figures.layer_choice import mean_shares
 
 
@@ -43,6 +43,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     """Accuracy, compute and choices abreast, one row a dataset."""
     figure, panels = style.panels(data, by=["dataset", "quantity"])
     look = style.look(data["method"].iloc[0])
+    prices = sorted(data["knob"].unique())
     for panel, shown in panels:
         quantity, shown = shown["quantity"].iloc[0], shown.sort_values("knob")
         if quantity == "choices":
@@ -51,11 +52,16 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
             panel.set_ylim(0, 1)
         else:
             panel.plot(shown["knob"], shown["value"], label=quantity, **look)
-            panel.fill_between(shown["knob"], shown["low"], shown["high"], color=look["color"], alpha=0.15, linewidth=0)
-        # Prices span decades, and the lowest may be zero.
-        positive = shown.loc[shown["knob"] > 0, "knob"]
-        if len(positive) and positive.max() > 30 * positive.min():
-            panel.set_xscale("symlog", linthresh=positive.min())
+            if quantity == "accuracy":
+                band(panel, shown["knob"], shown, look)
+                fit(panel, shown.melt(value_vars=["value", "low", "high"], value_name="bound")["bound"].clip(0, 1))
+            else:
+                band(panel, shown["knob"], shown, look, within=(0, None))
+                panel.set_ylim(bottom=0)
+        if prices[0] > 0 and prices[-1] > 30 * prices[0]:
+            panel.set_xscale("log")
+            panel.set_xlim(prices[0] / 1.2, prices[-1] * 1.2)
+            decades(panel.xaxis)
         (counts if quantity == "MACs" else shares)(panel.yaxis)
     figure.supxlabel(f"price of compute ({data['method'].iloc[0]})")
     actions = sorted(data["action"].dropna().unique())

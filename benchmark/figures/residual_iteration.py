@@ -1,11 +1,12 @@
 """Residual against iteration.
 
-The relative residual of each FPI layer at its last evaluation, |f(z, u) - z| / |f(z, u)|, against how often its
-cell had run by then, when the control that always iterates is given more and more rounds. Points are means over
-test samples and seeds, with the 95% interval of the mean. A line that falls to the tolerance is a cell that
-contracts; one that stalls is not.
+The relative residual of each FPI layer at its last evaluation, |f(z, u) - z| / |f(z, u)|, against how often its cell
+had run by then, when the control that always iterates is given more and more rounds. Each run's residual is the mean
+over test samples; points are geometric means over seeds, and bands their 95% intervals (of the mean logarithm). A
+line that falls to the tolerance is a cell that contracts; one that stalls is not.
 """
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,7 +14,10 @@ from matplotlib.ticker import MaxNLocator
 
 from benchmark.configuration import Configuration
 from benchmark.figures._evidence import RUN, Evidence, agent_method, mean_over_seeds
-from benchmark.figures._style import Style, cycled
+from benchmark.figures._style import Style, band, cycled, decades
+
+#: Differences of float32 numbers carry no meaning below this, and an exact 0 has no logarithm.
+_RESOLUTION = float(np.finfo(np.float32).eps)
 
 
 def applies(configuration: Configuration) -> bool:
@@ -22,7 +26,7 @@ def applies(configuration: Configuration) -> bool:
 
 
 def data(evidence: Evidence) -> pd.DataFrame:
-    """Mean residual and mean number of evaluations of each layer, when the control iterates more and more rounds."""
+    """Each layer's residual and number of evaluations, when the control iterates more and more rounds."""
     notes, executions = evidence.of_agent(evidence.summary("notes")), evidence.of_agent(evidence.summary("executions"))
     if notes.empty or executions.empty:
         return pd.DataFrame()
@@ -36,8 +40,12 @@ def data(evidence: Evidence) -> pd.DataFrame:
         return both
     by = ["dataset", "method", "layer", "knob"]
     evaluations = both.groupby(by, sort=False, as_index=False)["executions"].mean()
-    means = mean_over_seeds(both, by, "mean").rename(columns={"mean": "residual"}).merge(evaluations, on=by)
-    return evidence.presented(means.rename(columns={"knob": "rounds", "executions": "evaluations"}))
+    logarithms = both.assign(residual=np.log(both["mean"].clip(lower=_RESOLUTION)))
+    means = mean_over_seeds(logarithms, by, "residual")
+    means[["residual", "low", "high"]] = np.exp(means[["residual", "low", "high"]])
+    return evidence.presented(
+        means.merge(evaluations, on=by).rename(columns={"knob": "rounds", "executions": "evaluations"})
+    )
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
@@ -49,15 +57,9 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
         for layer, line in shown.groupby("layer"):
             line = line.sort_values("evaluations")
             panel.plot(line["evaluations"], line["residual"], label=f"layer {layer}", **looks[layer])
-            panel.fill_between(
-                line["evaluations"],
-                line["low"].clip(lower=1e-8),
-                line["high"],
-                color=looks[layer]["color"],
-                alpha=0.15,
-                linewidth=0,
-            )
+            band(panel, line["evaluations"], line, looks[layer], within=(_RESOLUTION, None))
         panel.set_yscale("log")
+        decades(panel.yaxis)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     figure.supxlabel(f"evaluations of the cell ({data['method'].iloc[0]})")
     figure.supylabel("relative residual")

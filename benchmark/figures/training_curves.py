@@ -2,15 +2,17 @@
 
 Training loss, validation accuracy and the mean MACs per validation sample over the epochs, one row a dataset. Thick
 lines are means over seeds, thin lines single seeds. Losses of different methods have different terms: compare their
-course, not their height.
+course, not their height. Where an agent learns, from the vertical line on, its policy gradient's loss measures no
+error, and is left out.
 """
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from benchmark.configuration import Configuration
 from benchmark.figures._evidence import RUN, Evidence
-from benchmark.figures._style import Style, counts, draw_runs, shares
+from benchmark.figures._style import Style, counts, decades, draw_runs, shares
 
 QUANTITIES = {
     "loss": "training loss",
@@ -29,7 +31,11 @@ def data(evidence: Evidence) -> pd.DataFrame:
     history = evidence.summary("history")
     if history.empty:
         return history
-    long = history.rename(columns=QUANTITIES).melt([*RUN, "epoch"], list(QUANTITIES.values()), "quantity", "value")
+    # Exactly the epochs in which an agent learns have a reward.
+    learning = history["reward"].notna() if "reward" in history else pd.Series(False, history.index)
+    history = history.assign(learning=learning, loss=history["loss"].mask(learning))
+    keys = [*RUN, "epoch", "learning"]
+    long = history.rename(columns=QUANTITIES).melt(keys, list(QUANTITIES.values()), "quantity", "value")
     return evidence.presented(long)
 
 
@@ -38,8 +44,17 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     figure, panels = style.panels(data, by=["dataset", "quantity"])
     for panel, shown in panels:
         for method, runs in shown.groupby("method", sort=False):
-            draw_runs(panel, runs, "epoch", "value", style.look(method))
-        (shares if shown["quantity"].iloc[0] == QUANTITIES["validation_accuracy"] else counts)(panel.yaxis)
+            look = style.look(method)
+            draw_runs(panel, runs.dropna(subset="value"), "epoch", "value", look)
+            if runs["learning"].any():
+                start = runs.loc[runs["learning"], "epoch"].min() - 0.5
+                panel.axvline(start, color=look["color"], linestyle=":", linewidth=0.8, zorder=1)
+        if (quantity := shown["quantity"].iloc[0]) == QUANTITIES["loss"]:
+            panel.set_yscale("log")
+            decades(panel.yaxis)
+        else:
+            (shares if quantity == QUANTITIES["validation_accuracy"] else counts)(panel.yaxis)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     figure.supxlabel("epoch")
     style.legend(figure, [style.handle(method) for method in data["method"].unique()])
     return figure

@@ -223,11 +223,35 @@ def test_compute_difficulty(evidence):
     assert set(data["method"]) == {"branchynet", "dynalay", "dynalay-unrolled"}
     assert set(data.loc[data["dataset"] == "maze", "dial"]) == {"difficulty"}
     assert set(data.loc[data["dataset"] == "digits", "dial"]) == {"doubt of the reference"}
+    doubt = data[(data["dataset"] == "digits") & (data["method"] == "dynalay")].sort_values("difficulty")
+    assert line(panels["digits"], "dynalay") == pytest.approx(doubt[["percentile", "macs"]].to_numpy())
+    assert 0 < doubt["percentile"].min() < 10
+    assert 90 < doubt["percentile"].max() < 100
+    assert panels["digits"].get_xlabel() == "doubt of the reference (percentile)"
     shown = data[(data["dataset"] == "maze") & (data["method"] == "dynalay")].sort_values("difficulty")
     assert line(panels["maze"], "dynalay") == pytest.approx(shown[["difficulty", "macs"]].to_numpy())
     assert shown["macs"].is_monotonic_increasing  # dynalay's skill is 1: it spends by difficulty
     assert shown["macs"].iloc[0] < shown["macs"].iloc[-1]
     assert panels["maze"].get_xlabel() == "difficulty"
+
+
+def test_compute_difficulty_names_the_dial(evidence, monkeypatch):
+    monkeypatch.setattr(Evidence, "dataset", lambda self, label: SimpleNamespace(difficulty_name="path length"))
+    _, panels = drawn("compute_difficulty", evidence)
+    assert panels["maze"].get_xlabel() == "path length"
+    assert panels["digits"].get_xlabel() == "doubt of the reference (percentile)"
+
+
+def test_bands_of_compute_stay_within_what_can_be_spent(evidence):
+    data = figures.find("compute_difficulty").data(evidence)
+    wide = data.assign(low=-1e9, high=1e9)
+    _, panels = drawn("compute_difficulty", evidence, wide)
+    for method, shown in data[data["dataset"] == "maze"].groupby("method"):
+        spent = evidence.curves[(evidence.curves["dataset"] == "maze") & (evidence.curves["method"] == method)]
+        possible = [spent["macs_q10"].min(), spent["macs_q90"].max()]
+        assert possible[0] <= shown["macs"].min() <= shown["macs"].max() <= possible[1]
+        bands = [area.get_paths()[0].vertices[:, 1] for area in panels["maze"].collections]
+        assert any([band.min(), band.max()] == pytest.approx(possible) for band in bands)
 
 
 def test_layer_choice(evidence):
@@ -267,10 +291,11 @@ def test_price(evidence):
 
 def test_agent_controls(evidence):
     data, panels = drawn("agent_controls", evidence)
-    assert set(data["policy"]) == {"own", "never", "always", "random", "entropy"}
+    assert data["policy"].unique().tolist() == ["agent", "random", "entropy", "always", "never"]
     assert set(data["method"]) == {"dynalay"}
     for policy, curve in data[data["dataset"] == "maze"].groupby("policy"):
         assert line(panels["maze"], policy) == pytest.approx(curve[["macs", "accuracy"]].to_numpy()), policy
+    assert len(panels["maze"].collections) == 2  # the bands of agent and random alone
 
 
 def test_training_curves(evidence):
@@ -278,9 +303,17 @@ def test_training_curves(evidence):
     loss = data[(data["dataset"] == "maze") & (data["method"] == "dynalay") & (data["quantity"] == "training loss")]
     assert sorted(loss["seed"].unique()) == [0, 1, 2]
     lines = [found.get_ydata() for found in panels["maze: training loss"].lines]
-    mean = 2 / np.arange(1, 7)  # of (1 + seed) / epoch over seeds 0, 1, 2
-    assert any(np.allclose(found, mean) for found in lines)
-    assert any(np.allclose(found, 3 / np.arange(1, 7)) for found in lines)  # seed 2 by itself
+
+    def shown(epochs: np.ndarray, numerator: float) -> bool:  # the loss is (1 + seed) / epoch
+        return any(len(found) == len(epochs) and np.allclose(found, numerator / epochs) for found in lines)
+
+    assert shown(np.arange(1, 7), 2)  # the mean over seeds 0, 1, 2 of a method without an agent
+    assert shown(np.arange(1, 7), 3)  # its seed 2 by itself
+    assert shown(np.arange(1, 4), 2)  # dynalay, until its agent learns
+    assert loss.loc[loss["epoch"] > 3, "value"].isna().all()
+    starts = [found.get_xdata() for found in panels["maze: validation MACs"].lines if len(found.get_xdata()) == 2]
+    assert starts
+    assert all(list(start) == [3.5, 3.5] for start in starts)
 
 
 def test_reward(evidence):
@@ -306,6 +339,24 @@ def test_residual_iteration(evidence, tmp_path):
     assert data[["layer", "evaluations", "residual"]].to_numpy() == pytest.approx(expected)
     assert line(panels["maze"], "layer 2") == pytest.approx(expected[:, 1:])
     assert panels["maze"].get_yscale() == "log"
+
+
+def test_residuals_are_averaged_by_their_logarithms(evidence, tmp_path):
+    runs = [{"dataset": "maze", "method": "dynalay", "seed": seed} for seed in (0, 1)]
+    point = {"policy": "always", "operating_point": "always:1", "knob": 1.0}
+    lay(
+        other := Evidence(evidence.configuration, tmp_path),
+        notes=[
+            run | point | {"note": "residual1", "samples": 9, "mean": mean}
+            for run, mean in zip(runs, (1e-1, 1e-3), strict=True)
+        ],
+        executions=[run | point | {"component": "layer1.cell", "executions": 5.0} for run in runs],
+        curves=[run | point | {"split": "test", "accuracy": 0.5, "macs": 1.0} for run in runs],
+    )
+    (row,) = figures.find("residual_iteration").data(other).itertuples()
+    assert row.residual == pytest.approx(1e-2)
+    assert row.low * row.high == pytest.approx(1e-4)  # the interval lies evenly about it, as a factor
+    assert 0 < row.low < 1e-3
 
 
 def lay(evidence: Evidence, **tables: list[dict[str, object]]) -> None:
@@ -422,23 +473,31 @@ def test_accuracy_latency(tmp_path):
 
 def test_an_image_survives_its_data_uri():
     image = np.random.default_rng(0).integers(0, 256, (3, 5, 7), np.uint8)
-    pixels = gallery.decode(gallery.encode(image))
+    pixels = gallery.decode(gallery.encode(gallery.compose(image, "cifar10")))
     assert np.array_equal(np.round(255 * pixels[..., :3]).astype(np.uint8), image.transpose(1, 2, 0))
 
 
-def test_one_channel_is_grey_and_two_are_frames_abreast():
-    grey = gallery.decode(gallery.encode(np.full((1, 4, 4), 51, np.uint8)))
-    assert np.allclose(grey[..., :3], 0.2)
-    frames = np.stack([np.zeros((4, 4), np.uint8), np.full((4, 4), 255, np.uint8)])
-    both = gallery.decode(gallery.encode(frames))
-    assert both.shape[:2] == (4, 9)
-    assert both[0, 0, 0] == 0
-    assert both[0, 8, 0] == 1
+def test_channels_are_composed_into_one_picture():
+    grey = gallery.compose(np.full((1, 4, 4), 51, np.uint8), "digits")
+    assert grey.shape == (4, 4, 3)
+    assert (grey == 51).all()
+    frames = np.array([[[0, 255, 0, 255]], [[0, 0, 255, 255]]], np.uint8)
+    dark, first, second, both = gallery.compose(frames, "ising")[0].tolist()
+    assert (dark, both) == ([0, 0, 0], [255, 255, 255])
+    assert first[0] > first[2]  # orange
+    assert second[2] > second[0]  # blue
+    maze = np.array([[[0, 255, 255, 255]], [[0, 255, 0, 255]]], np.uint8)  # a wall, a marker, open, a marker
+    wall, one, free, other = gallery.compose(maze, "maze")[0].tolist()
+    assert max(wall) < 100 < 200 < min(free)
+    assert one == first
+    assert other == second
 
 
 def test_gallery(evidence, monkeypatch):
     images = torch.arange(60, dtype=torch.uint8)[:, None, None, None].expand(60, 1, 3, 3)
-    prepared = SimpleNamespace(classes=("zero", "one", "two", "three"), test=SimpleNamespace(images=images))
+    prepared = SimpleNamespace(
+        classes=("zero", "one", "two", "three"), name="digits", test=SimpleNamespace(images=images)
+    )
     monkeypatch.setattr(Evidence, "dataset", lambda self, label: prepared)
     data = gallery.data(evidence)
     assert set(data["extreme"]) == {"least", "most"}
@@ -458,8 +517,25 @@ def test_gallery(evidence, monkeypatch):
     assert any(gallery.path_text(row.path) in text for text in below)
 
 
-def test_the_path_is_shown_with_a_dot_for_the_answer():
-    assert gallery.path_text("1 3 0") == "1 3 ·"
+def test_where_all_samples_cost_the_same_one_row_says_so(evidence):
+    image = gallery.encode(np.zeros((2, 2, 3), np.uint8))
+    sample = {"dataset": "maze", "image": image, "macs": 1000, "label": 0, "prediction": 1, "path": "0"}
+    sample |= {"true_class": "not joined", "predicted_class": "joined"}
+    data = pd.DataFrame([sample | {"extreme": extreme} for extreme in ("least", "most")])
+    for macs, rows in ((1000, 1), (2000, 2)):
+        data.loc[1, "macs"] = macs
+        picture = gallery.draw(data, style(evidence))
+        assert len(picture.subfigs) == rows
+        assert ("all cost 1 k MACs" in picture.subfigs[0].get_suptitle()) == (rows == 1)
+        (panel,) = (panel for panel in picture.subfigs[0].axes if panel.images)
+        assert panel.get_title() == "not joined\n→ joined"
+        assert panel.texts[0].get_text().endswith("answer at once")
+
+
+def test_the_path_is_shown_as_the_layers_before_the_answer():
+    assert gallery.path_text("1 3 0") == "1·3"
+    assert gallery.path_text("1 1 1 1") == "1·1·1·1"
+    assert gallery.path_text("0") == "answer at once"
     assert gallery.path_text(None) == ""
 
 

@@ -47,7 +47,7 @@ def page(tmp_path_factory) -> Path:
     summary.write(configuration, results)
     evidence = Evidence(configuration, results)
     images = torch.zeros(60, 1, 4, 4, dtype=torch.uint8)
-    prepared = SimpleNamespace(classes=("a", "b", "c", "d"), test=SimpleNamespace(images=images))
+    prepared = SimpleNamespace(name="toy", classes=("a", "b", "c", "d"), test=SimpleNamespace(images=images))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Evidence, "dataset", lambda self, label: prepared)
         for name in ("accuracy_compute", "gallery", "fpi_layers"):

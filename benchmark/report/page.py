@@ -294,7 +294,7 @@ def _figures(evidence: Evidence) -> tuple[list[dict[str, Any]], list[str]]:
                     "image": _picture(base),
                     "width": width // 2,
                     "height": height // 2,
-                    "narrow": width < 1500,
+                    "narrow": width < 1000,  # at the style's 200 dpi: less than five inches
                 }
             )
     return drawn, undrawn

@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 RUN_PYTEST = pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help results figures reference test test-fast lint format lock clean
+.PHONY: help results figures reference test test-slurm test-fast lint format lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,11 +31,14 @@ reference: $(ENVIRONMENT) ## Redraw the published results, results/reference/, f
 	for experiment in $(notdir $(wildcard results/reference/*)); do \
 	  snakemake --forceall --config experiment=config/$$experiment.yaml results=results/reference partial=true || exit; done
 
-test: $(ENVIRONMENT) ## All tests
-	$(RUN_PYTEST) $(PYTEST)
+test: $(ENVIRONMENT) ## All tests but those that start a Slurm
+	$(RUN_PYTEST) -m "not slurm" $(PYTEST)
+
+test-slurm: $(ENVIRONMENT) ## A grid through a real Slurm, started on this machine and stopped again: needs root
+	pytest -m slurm $(PYTEST)
 
 test-fast: $(ENVIRONMENT) ## The tests that take less than five seconds each
-	$(RUN_PYTEST) -m "not slow" $(PYTEST)
+	$(RUN_PYTEST) -m "not slow and not slurm" $(PYTEST)
 
 lint: $(ENVIRONMENT) ## Style, types and the pipeline's own lint
 	ruff check

@@ -34,7 +34,7 @@ datasets:
 methods:
   resnet: {parameters: {depth: 8, channels: [4, 4, 4]}}
 """
-REQUEUED, KILLED, OVERDUE, LEFT_ALONE = range(4)
+REQUEUED, KILLED, WARNED, OVERDUE = range(4)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,11 @@ def profile(folder: Path) -> Path:
     content["latency-wait"] = 10
     content["cores"] = content["set-threads"]["train"] = 1
     content["default-resources"] |= {"slurm_partition": "main", "mem_mb": 1000, "runtime": 5}
-    content["set-resources"]["train"] |= {"mem_mb": 1000, "runtime": "1 * attempt", "slurm_extra": "'--signal=USR1@30'"}
+    train = content["set-resources"]["train"]
+    assert "--signal=USR1@" in train["slurm_extra"]
+    # One run shall meet its limit without the warning, as if it had not heeded it.
+    warned = f"'--signal=USR1@15' if wildcards.seed == '{WARNED}' else ''"
+    train |= {"mem_mb": 1000, "runtime": "2 * attempt", "slurm_extra": warned}
     content["set-resources"]["evaluate"] |= {"mem_mb": 1000, "runtime": 1}
     folder.mkdir()
     (folder / "profile.yaml").write_text(yaml.safe_dump(content))
@@ -116,23 +120,25 @@ def state(job: str) -> str:
 def test_a_struck_grid_ends_with_the_records_of_an_undisturbed_one(slurm, tmp_path):
     cluster, alone = tmp_path / "cluster", tmp_path / "alone"
     on_slurm = begin(cluster, "--workflow-profile", profile(tmp_path / "profile"))
+    job = {}
     try:
-        overdue = training(cluster, OVERDUE)
-        os.kill(overdue, signal.SIGSTOP)  # it will not be done in time
-        overdue_job = job_of(overdue)
-        killed = training(cluster, KILLED)
-        killed_job = job_of(killed)
-        os.kill(killed, signal.SIGKILL)
-        requeued_job = job_of(training(cluster, REQUEUED))
-        subprocess.run(["scontrol", "requeue", requeued_job], check=True)
+        for seed in (OVERDUE, WARNED, KILLED, REQUEUED):
+            process = training(cluster, seed)
+            job[seed] = job_of(process)
+            if seed == REQUEUED:
+                subprocess.run(["scontrol", "requeue", job[seed]], check=True)
+            else:  # a stopped one will not be done in time; Slurm wakes it for its warning, or for its end
+                os.kill(process, signal.SIGKILL if seed == KILLED else signal.SIGSTOP)
         disturbed = records(on_slurm, cluster)
+        ended = {seed: state(job[seed]) for seed in job}
     finally:
         on_slurm.terminate()
     undisturbed = records(begin(alone, "--cores", "2"), alone)
 
     assert disturbed == undisturbed
-    told = [json.loads((run_folder(cluster, seed) / "run.json").read_text()) for seed in range(4)]
-    assert all(told[seed]["preemptions"] >= 1 for seed in (REQUEUED, KILLED, OVERDUE))
-    assert "Restarts=1" in state(requeued_job)
-    assert "JobState=FAILED" in state(killed_job)
-    assert "JobState=TIMEOUT" in state(overdue_job)
+    for seed in range(4):
+        assert json.loads((run_folder(cluster, seed) / "run.json").read_text())["preemptions"] >= 1
+    assert "Restarts=1" in ended[REQUEUED]
+    assert "JobState=FAILED" in ended[KILLED]
+    assert "JobState=FAILED" in ended[WARNED]
+    assert "JobState=TIMEOUT" in ended[OVERDUE]

@@ -17,7 +17,6 @@ recipe: {{epochs: 12, precision: {precision}}}
 datasets: {{digits: {{}}}}
 methods:
   resnet8: {{kind: resnet, parameters: {{depth: 8, channels: [8, 16, 32]}}}}
-  dynalay: {{parameters: {{channels: [8, 16], strides: [1, 2], fpi: [true, true], rounds: 1, points: 2, controls: false}}}}
 """
 
 
@@ -79,11 +78,10 @@ def accuracies(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["resnet8", "dynalay"])
-def test_bfloat16_is_as_accurate_as_float32_within_noise(accuracies, method):
-    shown = accuracies[accuracies["method"] == method].pivot_table("accuracy", "seed", "precision")
+def test_bfloat16_is_as_accurate_as_float32_within_noise(accuracies):
+    shown = accuracies.pivot_table("accuracy", "seed", "precision")
     assert len(shown) == SEEDS
-    assert (shown > 0.85).all(axis=None), "too inaccurate to tell anything"
+    assert (shown > 0.85).all(axis=None), f"too inaccurate to tell anything:\n{shown}"
     # 360 test images: a standard error of about 1% for a run, of 0.8% for the difference of two means of three.
     difference = (shown["bfloat16"] - shown["float32"]).mean()
-    assert abs(difference) < 0.02
+    assert abs(difference) < 0.02, f"\n{shown}"

@@ -95,7 +95,8 @@ class Miniature:
 
     def log(self, rank: int = 0) -> str:
         """What processes of this rank have said."""
-        return self._log(rank).read_text()
+        log = self._log(rank)
+        return log.read_text() if log.exists() else ""
 
     def _log(self, rank: int | str) -> Path:
         return self.config.with_name(f"rank{rank}.log")

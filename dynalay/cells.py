@@ -26,7 +26,10 @@ class ResidualCell(nn.Module):
 
     def forward(self, z: Tensor, u: Tensor) -> Tensor:
         """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""
-        return u + self.gain * self.conv2(functional.relu(self.conv1(functional.relu(z + u))))
+        inner = functional.relu(self.conv1(functional.relu(z + u)))
+        # g F by a kernel with g in it: a product of weights in place of one of images.
+        weight, bias = self.gain.unsqueeze(-1) * self.conv2.weight, self.gain.flatten() * self.conv2.bias
+        return u + functional.conv2d(inner, weight, bias, padding=1)
 
 
 class RecallCell(nn.Module):

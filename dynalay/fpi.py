@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dynalay.fixed_point import Gradient, Picard, Solution, Solver, fixed_point
+from dynalay.rows import take
 
 
 class FPILayer(nn.Module):
@@ -82,10 +83,10 @@ class FPILayer(nn.Module):
         cell = run or (lambda z, u, rows: self.cell(z, u))
 
         def outer(active: Tensor) -> Tensor:
-            return active if rows is None else rows[active]
+            return active if rows is None else take(rows, active)
 
         return fixed_point(
-            lambda z, active: cell(z, u[active], rows=outer(active)),
+            lambda z, active: cell(z, take(u, active), rows=outer(active)),
             torch.zeros_like(u) if z0 is None else z0,
             gradient=self.gradient,
             phantom_steps=self.phantom_steps,

@@ -15,6 +15,7 @@ from dynalay.components import Component
 from dynalay.fpi import FPILayer
 from dynalay.meter import Meter
 from dynalay.regularisation import jacobian_norm
+from dynalay.rows import put, take
 
 
 @dataclass(frozen=True)
@@ -145,27 +146,27 @@ class FPINetwork(nn.Module):
         residuals, converged = state.residuals, state.converged
         layer = self.layers[chosen]
         solution = layer(
-            inputs[chosen][rows],
-            states[chosen][rows],
+            take(inputs[chosen], rows),
+            take(states[chosen], rows),
             rows=rows,
             run=partial(meter, f"layer{chosen + 1}.cell"),
             update=partial(meter, update) if (update := f"layer{chosen + 1}.update") in meter.components else None,
         )
         hidden = solution.value
-        states[chosen] = _put(states[chosen], rows, hidden)
+        states[chosen] = put(states[chosen], rows, hidden)
         residuals = _put_column(residuals, rows, chosen, solution.residual)
         converged = _put_column(converged, rows, chosen, solution.converged)
         for upper in range(chosen + 1, len(self.layers)):
             u = meter(f"layer{upper + 1}.transition", hidden, rows=rows)
-            old = states[upper][rows] if self.solved[upper] else torch.zeros_like(u)
+            old = take(states[upper], rows) if self.solved[upper] else torch.zeros_like(u)
             hidden = meter(f"layer{upper + 1}.cell", old, u, rows=rows)
             gap = (hidden - old).detach().flatten(1).norm(dim=1)
             residual = gap / hidden.detach().flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
-            inputs[upper] = _put(inputs[upper], rows, u)
-            states[upper] = _put(states[upper], rows, hidden)
+            inputs[upper] = put(inputs[upper], rows, u)
+            states[upper] = put(states[upper], rows, hidden)
             residuals = _put_column(residuals, rows, upper, residual)
             converged = _put_column(converged, rows, upper, residual <= self.layers[upper].relative_tolerance)
-        logits = _put(state.logits, rows, meter("head", hidden, rows=rows))
+        logits = put(state.logits, rows, meter("head", hidden, rows=rows))
         return replace(
             state, inputs=tuple(inputs), states=tuple(states), residuals=residuals, converged=converged, logits=logits
         )
@@ -177,14 +178,6 @@ class FPINetwork(nn.Module):
         """
         cell, u = partial(meter, f"layer{layer + 1}.cell"), state.inputs[layer].detach()
         return jacobian_norm(lambda z: cell(z, u), state.states[layer], generator=generator)
-
-
-def _put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
-    """`whole` with its `rows` replaced: in place where no graph needs the old values, since copies cost time."""
-    part = part.to(whole.dtype)
-    if torch.is_grad_enabled():
-        return whole.index_copy(0, rows, part)
-    return whole.index_copy_(0, rows, part)
 
 
 def _put_column(whole: Tensor, rows: Tensor, column: int, part: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from dynalay.introspection import scalars
 from dynalay.meter import Meter
 from dynalay.network import InnerState
+from dynalay.rows import take
 
 Policy = Callable[[InnerState, Tensor, int, Tensor], Tensor]
 
@@ -68,7 +69,7 @@ class AgentPolicy:
 
     def __call__(self, state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
         seen = scalars(state, rows, round_, self.rounds, previous, self.price)
-        activations = [z[rows].detach() for z in state.states] if self.sees_activations else []
+        activations = [take(z, rows).detach() for z in state.states] if self.sees_activations else []
         scores, memory = self.meter("agent", seen, self.memory[rows], *activations, rows=rows)
         self.memory = self.memory.index_copy(0, rows, memory.float())
         log_probabilities = scores.float().masked_fill(~self.allowed, -torch.inf).log_softmax(dim=1)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dynalay.fixed_point.picard import Picard
 from dynalay.fixed_point.solver import Solver
+from dynalay.rows import take
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,9 @@ def solve(
             if staying < len(rows):
                 order = leaving.byte().argsort(stable=True)  # those that stay, then those that leave
                 stay, leave = order[:staying], order[staying:]
-                value = torch.where(finite.reshape(-1, *[1] * (z.dim() - 1)), fz, start[rows])
+                value = torch.where(finite.reshape(-1, *[1] * (z.dim() - 1)), fz, take(start, rows))
                 count = torch.full_like(rows, iteration)
-                finished.append([part[leave] for part in (rows, value, count, residual, converged)])
+                finished.append([take(part, leave) for part in (rows, value, count, residual, converged)])
                 if not staying:
                     break
                 rows, z, fz = rows[stay], z[stay], fz[stay]
@@ -103,6 +104,8 @@ def solve(
             history = rule.init(z, fz)
         z, *entries = advance(z, fz, *history, rows=rows)
         history = tuple(entries)
+    if len(finished) == 1:  # all left together, in order
+        return Solution(*finished[0][1:])
     rows, value, iterations, residual, converged = (torch.cat(parts) for parts in zip(*finished, strict=True))
     order = rows.argsort()
     return Solution(value[order], iterations[order], residual[order], converged[order])

@@ -25,7 +25,7 @@ class Picard(Solver):
         return ()
 
     def forward(self, z: Tensor, fz: Tensor, *history: Tensor) -> tuple[Tensor, ...]:
-        return (torch.lerp(z, fz, self.damping),)
+        return (fz if self.damping == 1 else torch.lerp(z, fz, self.damping),)
 
     def component(self, shape: tuple[int, ...]) -> Component | None:
         return None

@@ -1,4 +1,4 @@
-"""Rows of a batch, neither copied nor given a graph of their own where all of them are meant, as in most of training."""
+"""Rows of a batch, neither copied nor given a graph of their own where all are meant, as in most of training."""
 
 import torch
 from torch import Tensor

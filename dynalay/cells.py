@@ -28,6 +28,7 @@ class ResidualCell(nn.Module):
         """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""
         inner = functional.relu(self.conv1(functional.relu(z + u)))
         # g F by a kernel with g in it: a product of weights in place of one of images.
+        assert self.conv2.bias is not None
         weight, bias = self.gain.unsqueeze(-1) * self.conv2.weight, self.gain.flatten() * self.conv2.bias
         return u + functional.conv2d(inner, weight, bias, padding=1)
 

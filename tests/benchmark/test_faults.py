@@ -169,6 +169,19 @@ def test_two_trainings_of_one_run(tmp_path, data, told):
         assert not (miniature.run / "run.json").exists()  # it is the other's
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks(tmp_path, data, told, monkeypatch, number):
+    def refuse(*arguments: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    miniature = Miniature(tmp_path, data)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert miniature("train") == 2
+    message = told()
+    assert f"error: {miniature.run}: {os.strerror(number)}. The file system" in message
+    assert "locks" in message
+
+
 def test_a_checkpoint_of_another_configuration(tmp_path, data, told):
     miniature = Miniature(tmp_path, data, {"recipe/epochs": 2})
     miniature.run.mkdir(parents=True)

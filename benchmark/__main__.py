@@ -84,6 +84,8 @@ _REMEDIES = {
     errno.EEXIST: "There is a file where a folder should be: name another folder.",
     errno.EIO: "The disk or the network file system failed: look at the system's log, and run the command again.",
     errno.ESTALE: "The disk or the network file system failed: look at the system's log, and run the command again.",
+    errno.ENOSYS: "The file system may know no locks (Lustre mounted without `flock`): name folders elsewhere.",
+    errno.ENOLCK: "The file system has no locks to give: name folders elsewhere, or have its lock service looked at.",
 }
 
 

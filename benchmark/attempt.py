@@ -1,16 +1,13 @@
 """One attempt at a run: alone in its folder, and whatever ends it is written down there and told in one message."""
 
-import errno
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import torch
-
 from benchmark import provenance
 from benchmark.configuration import Run
-from benchmark.errors import Preempted, UserError
+from benchmark.errors import Preempted, UserError, memory_was_short
 
 
 @contextmanager
@@ -41,7 +38,7 @@ def attempt(run: Run, folder: Path, leads: bool = True) -> Iterator[None]:
                 told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
                 with suppress(OSError, UserError):  # the first failure is what is to be told
                     provenance.update(folder, run, status="failed", error=told)
-                if _memory_was_short(error):
+                if memory_was_short(error):
                     raise UserError(
                         f"{run} ran out of memory ({told.splitlines()[0]}); lower batch_size (now "
                         f"{run.recipe.batch_size}), or let fewer runs share the device (--cores, slots per GPU)."
@@ -69,12 +66,3 @@ def _remove_leftovers(folder: Path) -> None:
     """Temporary files of `benchmark.files.atomic_write`; as we are alone, their writers are dead."""
     for leftover in folder.glob(".*-????????.*"):
         leftover.unlink()
-
-
-def _memory_was_short(error: Exception) -> bool:
-    """On the CPU torch has no exception of its own for it."""
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )

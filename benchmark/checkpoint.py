@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from benchmark.configuration import Run
-from benchmark.errors import UserError
+from benchmark.errors import UserError, memory_was_short
 from benchmark.files import atomic_write
 
 #: Raised whenever what a checkpoint holds, or what it means, changes.
@@ -46,9 +46,9 @@ def load(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
                 raise zipfile.BadZipFile(damaged)
         content = torch.load(path, map_location="cpu", weights_only=True)
         found, saved, state = content["format"], content.get("identity", {}), content["state"]
-    except OSError:
-        raise
     except Exception as error:  # torch.load answers damage with whatever its unpickler stumbled over
+        if isinstance(error, OSError) or memory_was_short(error):
+            raise
         raise UserError(
             f"The checkpoint {path} is damaged or no checkpoint ({type(error).__name__}). {remedy}"
         ) from None

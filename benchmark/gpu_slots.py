@@ -80,7 +80,8 @@ def _take(gpus: Sequence[str], slots_per_gpu: int, poll_seconds: float) -> tuple
     waiting = False
     while True:
         for slot, gpu in product(range(slots_per_gpu), gpus):
-            lock = os.open(folder / f"{allocation}.{gpu}.{slot}", os.O_RDWR | os.O_CREAT, 0o600)
+            name = f"{allocation}.{gpu}.{slot}".replace("/", "-")  # parts of a GPU may have slashes in their names
+            lock = os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -148,7 +148,9 @@ def _number(value: Any) -> float:
 def _state(run: Run, results: Path) -> _State:
     folder = run.folder(results)
     try:
-        told = json.loads((folder / "run.json").read_text())
+        told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if not isinstance(told, dict):
+            raise ValueError("no mapping")
     except FileNotFoundError:
         return _State(run, folder, "missing", None, {})
     except (OSError, ValueError) as error:

@@ -5,7 +5,8 @@ Examples:
   python -m benchmark data --config config/quick.yaml --dataset maze
 
 With --config, the dataset is one of the configuration's labels, with its parameters; without, it is a kind with its
-defaults.  Files that already lie under the data folder in torchvision's layout are used as they are.
+defaults.  Files that already lie under the data folder in torchvision's layout are used as they are.  What has been
+prepared before is compared with its checksums.
 """
 
 import argparse
@@ -33,6 +34,6 @@ def main(arguments: argparse.Namespace) -> None:
     else:
         kind, parameters = configuration.load(arguments.config).dataset(arguments.dataset)
     folder = prepare(kind, parameters, arguments.data)
-    dataset = load(kind, parameters, arguments.data)
+    dataset = load(kind, parameters, arguments.data, verify=True)
     sizes = ", ".join(f"{len(getattr(dataset, split).labels):,} {split}" for split in ("train", "validation", "test"))
     print(f"{arguments.dataset}: {len(dataset.classes)} classes, images {dataset.image_shape}, {sizes}; in {folder}")

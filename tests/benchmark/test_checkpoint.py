@@ -82,6 +82,16 @@ def test_a_checkpoint_of_another_format_is_refused_with_both(saved, monkeypatch)
         checkpoint.load(saved, IDENTITY)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes")])
+def test_too_little_memory_is_not_taken_for_damage(saved, monkeypatch, error):
+    def too_much(*arguments: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", too_much)
+    with pytest.raises(type(error)):
+        checkpoint.load(saved, IDENTITY)
+
+
 class _Evil:
     def __reduce__(self) -> Any:
         return Path.touch, (Path("executed"),)

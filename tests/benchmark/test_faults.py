@@ -169,6 +169,19 @@ def test_two_trainings_of_one_run(tmp_path, data, told):
         assert not (miniature.run / "run.json").exists()  # it is the other's
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks(tmp_path, data, told, monkeypatch, number):
+    def refuse(*arguments: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    miniature = Miniature(tmp_path, data)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert miniature("train") == 2
+    message = told()
+    assert f"error: {miniature.run}: {os.strerror(number)}. The file system" in message
+    assert "locks" in message
+
+
 def test_a_checkpoint_of_another_configuration(tmp_path, data, told):
     miniature = Miniature(tmp_path, data, {"recipe/epochs": 2})
     miniature.run.mkdir(parents=True)
@@ -220,6 +233,29 @@ def test_a_run_that_is_not_trained_or_was_trained_otherwise(spoilable, tmp_path,
     assert spoilable("evaluate") == 2
     assert "is not trained" in (message := told())
     assert "python -m benchmark train --dataset digits --method network --seed 0" in message
+
+
+def test_data_that_is_not_there(tmp_path, told):
+    miniature = Miniature(
+        tmp_path, tmp_path / "data", {"datasets/digits": {"kind": "image_folder", "parameters": {"path": "pets"}}}
+    )
+    assert miniature("train") == 2
+    message = told()
+    assert f"{tmp_path}/data/pets/train holds no images" in message
+    assert "lay them in train/<class>/ and test/<class>/" in message
+    assert "pets/train holds no images" in miniature.told()["error"]
+
+
+def test_data_with_a_flipped_bit(tmp_path, told):
+    miniature = Miniature(tmp_path, tmp_path / "data")
+    arguments = ["data", "--config", str(miniature.config), "--dataset", "digits", "--data", str(miniature.data)]
+    assert main(arguments) == 0
+    (images,) = miniature.data.glob("prepared/*/test.images.npy")
+    content = bytearray(images.read_bytes())
+    content[-1] ^= 1
+    images.write_bytes(content)
+    assert main(arguments) == 2
+    assert f"{images} does not match its checksum; delete that folder and prepare it again" in told()
 
 
 def test_data_that_was_cut_short_is_laid_anew(tmp_path, capsys):

@@ -91,6 +91,12 @@ def test_allocations_of_slurm_do_not_wait_for_each_other(holder, monkeypatch):
         assert gpu == "0"
 
 
+def test_a_part_of_a_gpu_has_a_slot_of_its_own_also_with_slashes_in_its_name(holder, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-1/1/0,MIG-GPU-1/2/0")
+    first, second = holder(), holder()
+    assert {first.stdout.readline(), second.stdout.readline()} == {"MIG-GPU-1/1/0\n", "MIG-GPU-1/2/0\n"}
+
+
 @pytest.mark.parametrize("nothing", ["", "-1"])
 def test_no_slot_where_no_gpu_is_visible_or_wanted(monkeypatch, nothing):
     with gpu_slot("cpu") as gpu:

@@ -153,18 +153,23 @@ def test_the_gallery_shows_the_extremes_and_their_paths(written):
 def test_damaged_and_stale_runs_are_holes_and_not_errors(tmp_path):
     experiment = Experiment(datasets={"maze": True}, samples=60, points=2, seeds=2)
     configuration = experiment.write(tmp_path)
-    damaged, stale, other = (
-        configuration.run("maze", method, 1).folder(tmp_path) for method in ("dynalay", "resnet8", "branchynet")
+    damaged, stale, other, no_mapping = (
+        configuration.run("maze", method, 1).folder(tmp_path)
+        for method in ("dynalay", "resnet8", "branchynet", "resnet14")
     )
     (damaged / "records.parquet").write_bytes(b"PAR1 and no more")
+    (no_mapping / "run.json").write_text("[]")
     told = json.loads((stale / "run.json").read_text())
     (stale / "run.json").write_text(json.dumps(told | {"digest": "of something else"}))
     table = records.read(other / "records.parquet")
     records.write(other / "records.parquet", table.assign(label=(table["label"] + 1).astype("int16")))
     runs = pd.read_parquet(summary.write(configuration, tmp_path) / "runs.parquet")
     holes = runs[runs["status"] != "done"].set_index("method")
-    assert holes["status"].to_dict() == {"dynalay": "damaged", "resnet8": "stale", "branchynet": "damaged"}
+    assert holes["status"].to_dict() == {
+        "dynalay": "damaged", "resnet8": "stale", "branchynet": "damaged", "resnet14": "damaged",
+    }  # fmt: skip
     assert "other runs" in holes.loc["branchynet", "error"]
+    assert "run.json" in holes.loc["resnet14", "error"]
 
 
 def test_an_experiment_without_any_run_has_an_empty_summary(tmp_path):

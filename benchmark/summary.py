@@ -237,7 +237,7 @@ def _summarised(job: tuple[Path, pd.DataFrame | None, bool]) -> dict[str, pd.Dat
             "history": pd.read_csv(folder / "history.csv"),
         }
         if gallery:
-            tables["gallery"] = _gallery(test)
+            tables["gallery"] = _gallery(test, _middle(splits["validation"]))
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         return f"{type(error).__name__}: {error}"
     return tables
@@ -402,16 +402,21 @@ def _notes(grid: _Grid) -> pd.DataFrame:
     return table[table["samples"] > 0]
 
 
-def _gallery(grid: _Grid) -> pd.DataFrame:
-    """The samples on which the run spent least and most, at the middle of its own curve, with the path of actions.
+def _middle(grid: _Grid) -> str:
+    """The operating point nearest to the middle of the compute that the run's own curve spans; of equals the cheapest."""
+    own = np.flatnonzero(grid.policy == "own")
+    macs = grid["macs"][own].mean(axis=1)
+    distance = np.abs(macs - (macs.min() + macs.max()) / 2)
+    return str(grid.operating_point[own[np.lexsort((macs, distance))[0]]])
+
+
+def _gallery(grid: _Grid, point: str) -> pd.DataFrame:
+    """The samples on which the run spent least and most, at an operating point, with the path of actions.
 
     Among samples of equal compute, the surest predictions stand for the least of it, the least sure for the most.
     """
-    macs = grid["macs"]
-    means = macs.mean(axis=1)
-    own = np.flatnonzero(grid.policy == "own")
-    middle = own[np.abs(means[own] - (means[own].min() + means[own].max()) / 2).argmin()]
-    spent, confidence = macs[middle], grid["confidence"][middle]
+    middle = int(np.flatnonzero(grid.operating_point == point)[0])
+    spent, confidence = grid["macs"][middle], grid["confidence"][middle]
     order = np.lexsort((-confidence, spent))
     actions = [taken[middle] for taken in _rounds(grid).values()]
     parts = []
@@ -423,5 +428,6 @@ def _gallery(grid: _Grid) -> pd.DataFrame:
         part["prediction"] = grid["prediction"][middle][chosen]
         part["path"] = [[int(a[sample]) for a in actions if a[sample] >= 0] if actions else None for sample in chosen]
         parts.append(part)
-    point = {"policy": grid.policy[middle], "operating_point": grid.operating_point[middle], "knob": grid.knob[middle]}
-    return pd.concat(parts, ignore_index=True).assign(**point)
+    return pd.concat(parts, ignore_index=True).assign(
+        policy=grid.policy[middle], operating_point=point, knob=grid.knob[middle]
+    )

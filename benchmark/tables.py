@@ -157,14 +157,14 @@ def area(outcomes: Outcomes) -> Filled:
 def controls(outcomes: Outcomes) -> Filled:
     """What an agent's choices are worth: its test accuracy less that of a control at equal compute, in points.
 
-    The difference is averaged over the agent's operating points within the compute that the control's span. A dash:
-    only for so many seeds do the two overlap.
+    The difference is averaged over the agent's operating points within the compute that the control's span, between
+    which the control tosses a coin. Intervals over seeds and samples. A dash: only for so many seeds do the two overlap.
     """
     policies = [policy for policy in outcomes.policies if policy not in ("own", "never")]
     cells: Cells = {}
     for dataset, method in outcomes.grid():
         row = {
-            policy: Cell.of([outcomes.advantage(dataset, method, seed, policy) for seed in outcomes.seeds])
+            policy: Cell.of_samples(outcomes.advantages(dataset, method, policy))
             for policy in policies
             if any(outcomes.curves(dataset, method, policy))
         }

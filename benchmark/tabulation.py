@@ -50,9 +50,15 @@ class Cell:
     @classmethod
     def of_pairs(cls, ours: Sequence[np.ndarray | None], theirs: Sequence[np.ndarray | None]) -> "Cell":
         """The cell of `ours` less `theirs`, [samples] for each seed that is not missing, paired by seed and sample."""
-        known = [a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
-        complete = len(known) == len(ours)
-        return cls(statistics.crossed_mean(known) if complete else None, len(known), len(ours))
+        pairs = zip(ours, theirs, strict=True)
+        return cls.of_samples([None if a is None or b is None else a - b for a, b in pairs])
+
+    @classmethod
+    def of_samples(cls, values: Sequence[np.ndarray | None]) -> "Cell":
+        """The cell of one value a sample, [samples] for each seed that is not missing, over seeds and samples."""
+        known = [value for value in values if value is not None]
+        complete = len(known) == len(values)
+        return cls(statistics.crossed_mean(known) if complete else None, len(known), len(values))
 
     def text(self, metric: Metric) -> str:
         """The cell as it is read: the value, with its interval if that has a width; or how many seeds there are."""

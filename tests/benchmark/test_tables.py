@@ -1,5 +1,7 @@
 import argparse
+import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -57,6 +59,23 @@ def test_area_by_hand():
     assert curve([201], [0.9], [0.7]).area(100, floor=0.1) == pytest.approx(0.1)
     # A dearer point that is worse on validation is never used.
     assert curve([25, 100], [0.9, 0.6], [0.5, 0.8]).area(100, floor=0.1) == pytest.approx((0.1 + 3 * 0.5) / 4)
+
+
+def test_an_advantage_is_over_the_mixture_of_a_controls_settings_that_costs_the_same():
+    outcomes = Outcomes(Path())
+    curves = {"own": curve([250, 900], [0.5] * 2, [0.5] * 2), "never": curve([100], [0.5], [0.5])}
+    curves["random"] = dataclasses.replace(curve([400], [0.5], [0.5]), operating_points=np.array(["random:1"]))
+    curves["never"] = dataclasses.replace(curves["never"], operating_points=np.array(["never:0"]))
+    right = {"own:0": [1, 1, 0, 1], "own:1": [1, 1, 1, 1], "random:1": [1, 0, 0, 1], "never:0": [0, 0, 1, 1]}
+    outcomes.__dict__["_curves"] = {("maze", "dynalay", 0, policy): found for policy, found in curves.items()}
+    outcomes.__dict__["_correctness"] = {
+        ("maze", "dynalay", 0, name): (np.packbits(values).tobytes(), 4) for name, values in right.items()
+    }
+    found = outcomes.advantage("maze", "dynalay", 0, "random")
+    # 250 MACs are half 100 and half 400; what random choices cannot spend, 900, is left out.
+    assert found is not None
+    assert found.tolist() == [0.5, 1.0, -0.5, 0.0]
+    assert outcomes.advantage("maze", "dynalay", 1, "random") is None
 
 
 def test_accuracy_is_the_mean_over_seeds_at_the_best_point_on_validation(results, numbers):

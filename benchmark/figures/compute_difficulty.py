@@ -29,9 +29,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
     if bins.empty:
         return bins
     bins = bins[(bins["policy"] == "own") & ~bins["method"].isin(evidence.static_methods)]
-    bins = bins.merge(evidence.middle_points, on=[*RUN, "operating_point"]).sort_values(
-        "bin", kind="stable"
-    )
+    bins = bins.merge(evidence.middle_points, on=[*RUN, "operating_point"]).sort_values("bin", kind="stable")
     easier = bins.groupby(RUN)["samples"].cumsum() - bins["samples"] / 2
     bins["percentile"] = 100 * easier / bins.groupby(RUN)["samples"].transform("sum")
     by = ["dataset", "dial", "method", "bin"]

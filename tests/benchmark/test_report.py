@@ -347,6 +347,9 @@ def test_verdicts_come_first_with_effect_and_interval(shown):
     assert len(texts(shown, ".verdict .badge")) == len(found)
     assert texts(shown, ".verdict .badge") == [entry["verdict"] for entry in found]
     measured = [entry for entry in found if entry["effect"] is not None]
+    # Where a claim is shown to be false, the p-value against it is what has decided.
+    shown_against = [text for text in texts(shown, ".verdict span.effect") if text.endswith("against")]
+    assert len(shown_against) == sum(entry["verdict"] == "not supported" for entry in measured)
     assert len(texts(shown, ".verdict span.effect")) == len(measured)
 
 

@@ -11,7 +11,7 @@ from benchmark import records, statistics, summary, tables
 from benchmark.errors import UserError
 from benchmark.outcomes import Curve, Outcomes
 from benchmark.statistics import Estimate
-from benchmark.tabulation import Cell, Metric, Table, percent, significant
+from benchmark.tabulation import AMOUNT, SHARE, Cell, Metric, Table, percent, significant
 from tests.benchmark.synthetic import METHODS, REFERENCE_MACS, Experiment, Static
 
 EXPERIMENT = Experiment(samples=300, points=5, missing=("maze/resnet8/seed1",), failed=("digits/dynalay/seed2",))
@@ -185,6 +185,23 @@ def test_text_csv_and_latex_agree(tmp_path):
     assert r"share (\%)" in latex
     assert r"of 100\%." in latex
     assert "| a_b" in (tmp_path / "t.md").read_text()
+
+
+def test_intervals_are_cut_to_what_is_possible(tmp_path):
+    cells = {("maze", "x"): {"share": Cell(Estimate(0.99, 0.01, 2), 3, 3), "macs": Cell(Estimate(5.0, 10.0, 2), 3, 3)}}
+    metrics = {"share": Metric("share (%)", percent, SHARE), "macs": Metric("MACs", significant, AMOUNT)}
+    table = Table("t", "Shares and amounts.", metrics, cells)
+    low, macs_high = 99 - 4.3027, 5 + 43.027
+    assert table.text().iloc[0, 2:].tolist() == [f"99.00 [{low:.2f}, 100.00]", f"5 [0, {macs_high:.0f}]"]
+    assert table.numbers()[["low", "high"]].to_numpy() == pytest.approx(
+        np.array([[low / 100, 1], [0, macs_high]]), abs=1e-4
+    )
+
+
+def test_with_three_seeds_no_number_leaves_its_range(numbers):
+    shares = numbers[numbers.index.get_level_values("metric").isin(["accuracy", "area", "ece", "mean", "iqm"])]
+    assert shares["low"].min() >= 0
+    assert shares["high"].max() <= 1
 
 
 def test_numbers_of_any_size_keep_three_digits():

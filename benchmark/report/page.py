@@ -18,7 +18,7 @@ import matplotlib.image
 import pandas as pd
 
 from benchmark import figures, provenance
-from benchmark.figures import Evidence, Style, accuracy_latency, gallery
+from benchmark.figures import Evidence, Style, gallery
 from benchmark.outcomes import Outcomes
 from benchmark.tables import make
 from benchmark.tabulation import Cell, Metric, Table, points, probability, significant
@@ -184,15 +184,15 @@ def _chart(evidence: Evidence) -> dict[str, Any]:
     style = Style(configuration.methods, evidence.static_methods)
     compute = figures.find("accuracy_compute").data(evidence)
     axes = [{"key": "macs", "label": "MACs per sample"}]
-    curves = []
+    curves, holes = [], {"macs": _holes(compute)}
     if len(compute):
         curves += _curves(compute[compute["seed"].isna()], "macs", "macs")
     latency = figures.find("accuracy_latency").data(evidence)
     if len(latency):
         for (batch, device), timed in latency.groupby(["batch_size", "device"], sort=False):
             key = f"latency-{batch}-{device}"
-            label = f"milliseconds per sample, batch {batch}, {device}{accuracy_latency.timed_seeds(timed)}"
-            axes.append({"key": key, "label": label})
+            axes.append({"key": key, "label": f"milliseconds per sample, batch {batch}, {device}"})
+            holes[key] = _holes(timed)
             curves += _curves(timed, "milliseconds_per_sample", key)
     shown = {curve["method"] for curve in curves}
     of_reference = [c for c in curves if c["method"] == configuration.reference and c["axis"] == "macs"]
@@ -205,7 +205,7 @@ def _chart(evidence: Evidence) -> dict[str, Any]:
             for method in configuration.methods
             if method in shown
         },
-        "holes": _holes(compute),
+        "holes": holes,
         "reference": {curve["dataset"]: curve["points"][0]["x"] for curve in of_reference},
     }
 

@@ -191,7 +191,7 @@ def test_intervals_are_cut_to_what_is_possible(tmp_path):
     cells = {("maze", "x"): {"share": Cell(Estimate(0.99, 0.01, 2), 3, 3), "macs": Cell(Estimate(5.0, 10.0, 2), 3, 3)}}
     metrics = {"share": Metric("share (%)", percent, SHARE), "macs": Metric("MACs", significant, AMOUNT)}
     table = Table("t", "Shares and amounts.", metrics, cells)
-    low, macs_high = 99 - 4.3027, 5 + 43.027
+    low, macs_high = 99 - 4.302653, 5 + 43.02653
     assert table.text().iloc[0, 2:].tolist() == [f"99.00 [{low:.2f}, 100.00]", f"5 [0, {macs_high:.0f}]"]
     assert table.numbers()[["low", "high"]].to_numpy() == pytest.approx(
         np.array([[low / 100, 1], [0, macs_high]]), abs=1e-4

@@ -49,7 +49,10 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     setting = "batch " + data["batch_size"].astype(str)
     if len(devices) > 1:
         setting += ", " + data["device"]
-    figure, panels = style.panels(data.drop(columns="planned").assign(setting=setting), by=["dataset", "setting"])
+    # A dataset's settings stand abreast, where they fit.
+    abreast = settings if 1 < (settings := setting.nunique()) <= 3 else 3
+    shown = data.drop(columns="planned").assign(setting=setting)
+    figure, panels = style.panels(shown, by=["dataset", "setting"], abreast=abreast)
     for panel, shown in panels:
         for method, mean in shown.groupby("method", sort=False):
             look = style.look(method)

@@ -201,5 +201,6 @@ def mixture(macs: ArrayLike, grid: ArrayLike) -> Floats:
         The share of each operating point at each place, [places, points]; NaN beyond the cheapest and the dearest.
     """
     distinct, inverse, counts = np.unique(np.asarray(macs, float), return_inverse=True, return_counts=True)
-    of_distinct = [np.interp(grid, distinct, one, left=np.nan, right=np.nan) for one in np.eye(len(distinct))]
+    places = np.asarray(grid, float)
+    of_distinct = [np.interp(places, distinct, one, left=np.nan, right=np.nan) for one in np.eye(len(distinct))]
     return (np.stack(of_distinct, axis=-1) / counts)[..., inverse]

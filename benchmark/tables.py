@@ -236,8 +236,8 @@ def overall(outcomes: Outcomes) -> Filled:
             "iqm": together(accuracy, statistics.iqm),
             "area": together(areas, mean),
         }
-    accuracy, iqm = (Metric(title, percent, SHARE) for title in ("mean accuracy (%)", "IQM accuracy (%)"))
-    return {"mean": accuracy, "iqm": iqm, "area": AREA}, cells
+    mean_accuracy, iqm = (Metric(title, percent, SHARE) for title in ("mean accuracy (%)", "IQM accuracy (%)"))
+    return {"mean": mean_accuracy, "iqm": iqm, "area": AREA}, cells
 
 
 def training(outcomes: Outcomes) -> Filled:

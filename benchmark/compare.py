@@ -18,7 +18,19 @@ import numpy as np
 from benchmark import statistics
 from benchmark.outcomes import Outcomes
 from benchmark.statistics import Estimate
-from benchmark.tabulation import Cell, Cells, Metric, Table, percent, points, probability, significant
+from benchmark.tabulation import (
+    AMOUNT,
+    DIFFERENCE,
+    SHARE,
+    Cell,
+    Cells,
+    Metric,
+    Table,
+    percent,
+    points,
+    probability,
+    significant,
+)
 
 CAPTION = (
     "Test accuracy and mean MACs of a sample in two result folders, A and B, each run at its operating point of "
@@ -26,12 +38,12 @@ CAPTION = (
     "over all rows. A dash: only so many seeds have the value."
 )
 METRICS = {
-    "accuracy_a": Metric("accuracy A (%)", percent),
-    "accuracy_b": Metric("accuracy B (%)", percent),
-    "difference": Metric("B - A (points)", points),
+    "accuracy_a": Metric("accuracy A (%)", percent, SHARE),
+    "accuracy_b": Metric("accuracy B (%)", percent, SHARE),
+    "difference": Metric("B - A (points)", points, DIFFERENCE),
     "p": Metric("p (Holm)", probability),
-    "macs_a": Metric("MACs A", significant),
-    "macs_b": Metric("MACs B", significant),
+    "macs_a": Metric("MACs A", significant, AMOUNT),
+    "macs_b": Metric("MACs B", significant, AMOUNT),
     "macs_difference": Metric("MACs B - A", significant),
 }
 

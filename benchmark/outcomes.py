@@ -1,6 +1,6 @@
 """What a summary says of an experiment, and how an operating point is chosen: on validation, to be reported on test."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -190,33 +190,44 @@ class Outcomes:
         curves = [None if np.isnan(unit) else curve for curve in self.curves(dataset, method)]
         return [None if curve is None else curve.area(unit, self.majority_share(dataset)) for curve in curves]
 
-    def advantage(self, dataset: str, method: str, seed: int, policy: str) -> float | None:
-        """Test accuracy of a method's own choices less a control's at equal MACs, averaged over its operating points.
+    def advantages(self, dataset: str, method: str, policy: str) -> list[np.ndarray | None]:
+        """Each seed's `advantage`."""
+        return [self.advantage(dataset, method, seed, policy) for seed in self.seeds]
 
-        The direct pass is every control's cheapest point: random that never goes on, always with no round.  None where
-        one of the two is missing, or they do not overlap in compute.
+    def advantage(self, dataset: str, method: str, seed: int, policy: str) -> np.ndarray | None:
+        """How much oftener a method's own choices are right than a control at equal MACs, for each sample: [samples].
+
+        Averaged over those of its operating points whose compute the control can spend.  The direct pass is every
+        control's cheapest point: random that never goes on, always with no round.  None where one of the two is
+        missing, or they do not overlap in compute.
         """
         own, control = self.curve(dataset, method, seed), self.curve(dataset, method, seed, policy)
         if own is None or control is None:
             return None
-        with_never = [control, *filter(None, [self.curve(dataset, method, seed, "never")])]
-        macs, accuracy = (np.concatenate([getattr(c, name) for c in with_never]) for name in ("macs", "accuracy"))
-        differences = own.accuracy - statistics.interpolated(macs, accuracy, own.macs)
-        known = np.isfinite(differences)
-        return float(differences[known].mean()) if known.any() else None
+        controls = [control, *filter(None, [self.curve(dataset, method, seed, "never")])]
+        shares = statistics.mixture(np.concatenate([curve.macs for curve in controls]), own.macs)
+        known = np.isfinite(shares).all(axis=1)
+        if not known.any():
+            return None
+        names = np.concatenate([curve.operating_points for curve in controls])
+        ours = self._right(dataset, method, seed, own.operating_points[known]).mean(axis=0)
+        return ours - shares[known].mean(axis=0) @ self._right(dataset, method, seed, names)
 
     def correct(
         self, dataset: str, method: str, points: Sequence[int | None], policy: str = "own"
     ) -> list[np.ndarray | None]:
         """Whether each test sample was right (1) or not (0) at one point a seed: float [samples]; None without one."""
-        found: list[np.ndarray | None] = []
-        for seed, curve, point in zip(self.seeds, self.curves(dataset, method, policy), points, strict=True):
-            if curve is None or point is None:
-                found.append(None)
-                continue
-            bits, samples = self._correctness[dataset, method, seed, curve.operating_points[point]]
-            found.append(np.unpackbits(np.frombuffer(bits, np.uint8), count=samples).astype(float))
-        return found
+        chosen = zip(self.seeds, self.curves(dataset, method, policy), points, strict=True)
+        return [
+            None if c is None or i is None else self._right(dataset, method, seed, [c.operating_points[i]])[0]
+            for seed, c, i in chosen
+        ]
+
+    def _right(self, dataset: str, method: str, seed: int, operating_points: Iterable[str]) -> np.ndarray:
+        """Whether each test sample was right at some of a run's operating points: float [operating points, samples]."""
+        packed = [self._correctness[dataset, method, seed, name] for name in operating_points]
+        rows = [np.unpackbits(np.frombuffer(bits, np.uint8), count=samples) for bits, samples in packed]
+        return np.array(rows, float)
 
     @cached_property
     def _correctness(self) -> dict[tuple[str, str, int, str], tuple[bytes, int]]:

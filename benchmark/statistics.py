@@ -187,26 +187,20 @@ def holm(p_values: ArrayLike) -> Floats:
     return adjusted
 
 
-def interpolated(macs: ArrayLike, accuracy: ArrayLike, grid: ArrayLike) -> Floats:
-    """An accuracy-compute curve at the compute of `grid`, linear in log MACs; NaN outside the curve's own range.
+def mixture(macs: ArrayLike, grid: ArrayLike) -> Floats:
+    """How to mix operating points so that, on average, they spend the compute of `grid`.
+
+    Between two neighbours a coin decides, sample by sample, which of them is used; so whatever is averaged over samples
+    is interpolated linearly in MACs, and what comes out is a policy that could really be run.
 
     Args:
-        macs: MACs of each operating point, [points], in any order.
-        accuracy: [points]; points of equal compute count as their mean.
-        grid: MACs, of any shape.
+        macs: mean MACs of each operating point, [points], in any order; points of equal compute count as their mean.
+        grid: MACs, [places].
+
+    Returns:
+        The share of each operating point at each place, [places, points]; NaN beyond the cheapest and the dearest.
     """
-    places, inverse, counts = np.unique(np.asarray(macs, float), return_inverse=True, return_counts=True)
-    heights = np.bincount(inverse, weights=np.asarray(accuracy, float)) / counts
-    return np.interp(np.log(grid), np.log(places), heights, left=np.nan, right=np.nan)
-
-
-def common_grid(curves: list[Floats], points: int = 50) -> Floats:
-    """MACs at which all curves are defined, evenly spaced in log; empty where their ranges do not overlap.
-
-    Args:
-        curves: the MACs of each curve's operating points.
-        points: how many.
-    """
-    low, high = max(np.min(curve) for curve in curves), min(np.max(curve) for curve in curves)
-    # geomspace rounds its ends, which must not fall outside the curves.
-    return np.clip(np.geomspace(low, high, points), low, high) if low < high else np.array([])
+    distinct, inverse, counts = np.unique(np.asarray(macs, float), return_inverse=True, return_counts=True)
+    places = np.asarray(grid, float)
+    of_distinct = [np.interp(places, distinct, one, left=np.nan, right=np.nan) for one in np.eye(len(distinct))]
+    return (np.stack(of_distinct, axis=-1) / counts)[..., inverse]

@@ -217,7 +217,7 @@ def _summarised(job: tuple[Path, pd.DataFrame | None, bool]) -> dict[str, pd.Dat
         table = records.read(folder / "records.parquet")
         records.check(table)
         costs = json.loads((folder / "costs.json").read_text())
-        splits = {split: _Grid(table[table["split"] == split]) for split in ("validation", "test")}
+        splits = {split: _Grid(table, split) for split in ("validation", "test")}
         test = splits["test"]
         if samples is None or not np.array_equal(test.of_sample("label"), samples["label"]):
             return "its test samples are not those of the other runs"
@@ -239,7 +239,7 @@ def _summarised(job: tuple[Path, pd.DataFrame | None, bool]) -> dict[str, pd.Dat
             "history": pd.read_csv(folder / "history.csv"),
         }
         if gallery:
-            tables["gallery"] = _gallery(test)
+            tables["gallery"] = _gallery(test, _middle(splits["validation"]))
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         return f"{type(error).__name__}: {error}"
     return tables
@@ -254,16 +254,20 @@ class _Grid:
         correct: whether the prediction is right, bool [points, samples].
     """
 
-    def __init__(self, table: pd.DataFrame) -> None:
+    def __init__(self, table: pd.DataFrame, split: str) -> None:
         self._table = table
-        code, names = pd.factorize(table["operating_point"])
-        sample = table["sample"].to_numpy()
+        rows = np.flatnonzero(table["split"] == split)
+        code, names = pd.factorize(table["operating_point"].iloc[rows])
+        sample = table["sample"].to_numpy()[rows]
         self.samples = int(sample.max()) + 1
-        self._place = code * self.samples + sample
-        first = np.unique(code, return_index=True)[1]
+        self._rows: np.ndarray | slice = np.empty_like(rows)
+        self._rows[code * self.samples + sample] = rows
+        first = self._rows[:: self.samples]
         self.operating_point = np.asarray(names, object)
         self.policy = np.asarray(table["policy"].iloc[first], object)
         self.knob = table["knob"].to_numpy()[first]
+        if (np.diff(self._rows) == 1).all():  # as an evaluation writes them: nothing has to be copied
+            self._rows = slice(self._rows[0], self._rows[-1] + 1)
         self.correct = self["prediction"] == self["label"]
 
     @property
@@ -272,10 +276,7 @@ class _Grid:
 
     def __getitem__(self, column: str) -> np.ndarray:
         """A column as an array [points, samples]."""
-        values = self._table[column].to_numpy()
-        grid = np.empty(len(values), values.dtype)
-        grid[self._place] = values
-        return grid.reshape(-1, self.samples)
+        return self._table[column].to_numpy()[self._rows].reshape(-1, self.samples)
 
     def of_sample(self, column: str) -> np.ndarray:
         """A column that is the same at all operating points, as an array [samples]."""
@@ -404,16 +405,21 @@ def _notes(grid: _Grid) -> pd.DataFrame:
     return table[table["samples"] > 0]
 
 
-def _gallery(grid: _Grid) -> pd.DataFrame:
-    """The samples on which the run spent least and most, at the middle of its own curve, with the path of actions.
+def _middle(grid: _Grid) -> str:
+    """The operating point nearest to the middle of the compute that the run's curve spans; of equals the cheapest."""
+    own = np.flatnonzero(grid.policy == "own")
+    macs = grid["macs"][own].mean(axis=1)
+    distance = np.abs(macs - (macs.min() + macs.max()) / 2)
+    return str(grid.operating_point[own[np.lexsort((macs, distance))[0]]])
+
+
+def _gallery(grid: _Grid, point: str) -> pd.DataFrame:
+    """The samples on which the run spent least and most, at an operating point, with the path of actions.
 
     Among samples of equal compute, the surest predictions stand for the least of it, the least sure for the most.
     """
-    macs = grid["macs"]
-    means = macs.mean(axis=1)
-    own = np.flatnonzero(grid.policy == "own")
-    middle = own[np.abs(means[own] - (means[own].min() + means[own].max()) / 2).argmin()]
-    spent, confidence = macs[middle], grid["confidence"][middle]
+    middle = int(np.flatnonzero(grid.operating_point == point)[0])
+    spent, confidence = grid["macs"][middle], grid["confidence"][middle]
     order = np.lexsort((-confidence, spent))
     actions = [taken[middle] for taken in _rounds(grid).values()]
     parts = []
@@ -425,5 +431,6 @@ def _gallery(grid: _Grid) -> pd.DataFrame:
         part["prediction"] = grid["prediction"][middle][chosen]
         part["path"] = [[int(a[sample]) for a in actions if a[sample] >= 0] if actions else None for sample in chosen]
         parts.append(part)
-    point = {"policy": grid.policy[middle], "operating_point": grid.operating_point[middle], "knob": grid.knob[middle]}
-    return pd.concat(parts, ignore_index=True).assign(**point)
+    return pd.concat(parts, ignore_index=True).assign(
+        policy=grid.policy[middle], operating_point=point, knob=grid.knob[middle]
+    )

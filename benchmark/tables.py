@@ -17,16 +17,28 @@ import numpy as np
 from benchmark import configuration, statistics
 from benchmark.outcomes import Outcomes
 from benchmark.statistics import Estimate
-from benchmark.tabulation import Cell, Cells, Metric, Table, percent, points, probability, significant
+from benchmark.tabulation import (
+    AMOUNT,
+    DIFFERENCE,
+    SHARE,
+    Cell,
+    Cells,
+    Metric,
+    Table,
+    percent,
+    points,
+    probability,
+    significant,
+)
 
 #: Shares of the reference's MACs.
 BUDGETS = (0.25, 0.5, 0.75, 1.0)
 ALL_DATASETS = "all datasets"
 
-ACCURACY = Metric("accuracy (%)", percent)
-AREA = Metric("area under the curve (%)", percent)
-MACS = Metric("MACs", significant)
-RELATIVE_MACS = Metric("MACs (% of reference)", percent)
+ACCURACY = Metric("accuracy (%)", percent, SHARE)
+AREA = Metric("area under the curve (%)", percent, SHARE)
+MACS = Metric("MACs", significant, AMOUNT)
+RELATIVE_MACS = Metric("MACs (% of reference)", percent, AMOUNT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +88,7 @@ def main_results(outcomes: Outcomes) -> Filled:
                 row["difference"] = _difference(outcomes, dataset, method, outcomes.reference)
             cells[dataset, method] = row
         _add_holm([cells[dataset, method] for method in outcomes.methods])
-    difference = Metric("difference to reference (points)", points)
+    difference = Metric("difference to reference (points)", points, DIFFERENCE)
     p = Metric("p (Holm)", probability)
     return {"accuracy": ACCURACY, "difference": difference, "p": p, "macs": MACS, "relative_macs": RELATIVE_MACS}, cells
 
@@ -112,7 +124,7 @@ def budgets(outcomes: Outcomes) -> Filled:
     Each run uses its operating point of highest validation accuracy among those whose mean validation MACs fit the
     budget. A dash: only so many seeds have one that fits.
     """
-    metrics = {f"accuracy_at_{100 * share:.0f}": Metric(f"at {share:.0%}", percent) for share in BUDGETS}
+    metrics = {f"accuracy_at_{100 * share:.0f}": Metric(f"at {share:.0%}", percent, SHARE) for share in BUDGETS}
     cells: Cells = {}
     for dataset, method in outcomes.grid():
         unit = outcomes.reference_macs(dataset)
@@ -142,7 +154,8 @@ def equal_accuracy(outcomes: Outcomes) -> Filled:
             "relative_macs": _in_units(macs, outcomes.reference_macs(dataset)),
             "accuracy": Cell.of(outcomes.at(dataset, method, reaching, "accuracy")),
         }
-    return {"macs": MACS, "relative_macs": RELATIVE_MACS, "accuracy": Metric("test accuracy there (%)", percent)}, cells
+    accuracy = Metric("test accuracy there (%)", percent, SHARE)
+    return {"macs": MACS, "relative_macs": RELATIVE_MACS, "accuracy": accuracy}, cells
 
 
 def area(outcomes: Outcomes) -> Filled:
@@ -157,20 +170,21 @@ def area(outcomes: Outcomes) -> Filled:
 def controls(outcomes: Outcomes) -> Filled:
     """What an agent's choices are worth: its test accuracy less that of a control at equal compute, in points.
 
-    The difference is averaged over the agent's operating points within the compute that the control's span. A dash:
-    only for so many seeds do the two overlap.
+    The difference is averaged over the agent's operating points within the compute that the control's span; between
+    two of its own, the control tosses a coin. Intervals are over seeds and samples. A dash: only for so many seeds do
+    the two overlap.
     """
     policies = [policy for policy in outcomes.policies if policy not in ("own", "never")]
     cells: Cells = {}
     for dataset, method in outcomes.grid():
         row = {
-            policy: Cell.of([outcomes.advantage(dataset, method, seed, policy) for seed in outcomes.seeds])
+            policy: Cell.of_samples(outcomes.advantages(dataset, method, policy))
             for policy in policies
             if any(outcomes.curves(dataset, method, policy))
         }
         if row:
             cells[dataset, method] = row
-    return {policy: Metric(f"over {policy}", points) for policy in policies}, cells
+    return {policy: Metric(f"over {policy}", points, DIFFERENCE) for policy in policies}, cells
 
 
 def ablations(outcomes: Outcomes) -> Filled:
@@ -192,8 +206,8 @@ def ablations(outcomes: Outcomes) -> Filled:
                 row["area_difference"] = Cell.of(lost)
             cells[dataset, variant] = row
     differences = {
-        "difference": Metric("difference to DynaLay (points)", points),
-        "area_difference": Metric("difference of areas (points)", points),
+        "difference": Metric("difference to DynaLay (points)", points, DIFFERENCE),
+        "area_difference": Metric("difference of areas (points)", points, DIFFERENCE),
     }
     return {"accuracy": ACCURACY, "macs": MACS, "area": AREA, **differences}, cells
 
@@ -222,17 +236,17 @@ def overall(outcomes: Outcomes) -> Filled:
             "iqm": together(accuracy, statistics.iqm),
             "area": together(areas, mean),
         }
-    metrics = {"mean": Metric("mean accuracy (%)", percent), "iqm": Metric("IQM accuracy (%)", percent), "area": AREA}
-    return metrics, cells
+    mean_accuracy, iqm = (Metric(title, percent, SHARE) for title in ("mean accuracy (%)", "IQM accuracy (%)"))
+    return {"mean": mean_accuracy, "iqm": iqm, "area": AREA}, cells
 
 
 def training(outcomes: Outcomes) -> Filled:
     """What training one run costs: forward MACs as metered; wall time and energy on the machine that ran it."""
     metrics = {
-        "parameters": Metric("parameters", significant),
+        "parameters": Metric("parameters", significant, AMOUNT),
         "training_macs": MACS,
-        "training_seconds": Metric("time (s)", significant),
-        "training_joules": Metric("energy (J)", significant),
+        "training_seconds": Metric("time (s)", significant, AMOUNT),
+        "training_joules": Metric("energy (J)", significant, AMOUNT),
     }
     known = {name: metric for name, metric in metrics.items() if outcomes.runs[name].notna().any()}
     return known, {key: {name: Cell.of(outcomes.of_runs(*key, name)) for name in known} for key in outcomes.grid()}
@@ -243,7 +257,7 @@ def calibration(outcomes: Outcomes) -> Filled:
 
     Each run is taken at its operating point of highest validation accuracy.
     """
-    metrics = {"ece": Metric("calibration error (%)", percent)}
+    metrics = {"ece": Metric("calibration error (%)", percent, SHARE)}
     return metrics, {key: {"ece": Cell.of(outcomes.at_best(*key, "ece"))} for key in outcomes.grid()}
 
 

@@ -18,12 +18,17 @@ _LATEX = str.maketrans(
 )
 
 
+#: What a share, a difference of two shares and an amount can be at all; Student's intervals know nothing of it.
+SHARE, DIFFERENCE, AMOUNT = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
+
+
 @dataclass(frozen=True)
 class Metric:
-    """A column: its heading, and how a number of it is written."""
+    """A column: its heading, how a number of it is written, and within what it can lie, at which intervals are cut."""
 
     title: str
     text: Callable[[float], str]
+    within: tuple[float, float] = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -50,15 +55,28 @@ class Cell:
     @classmethod
     def of_pairs(cls, ours: Sequence[np.ndarray | None], theirs: Sequence[np.ndarray | None]) -> "Cell":
         """The cell of `ours` less `theirs`, [samples] for each seed that is not missing, paired by seed and sample."""
-        known = [a - b for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
-        complete = len(known) == len(ours)
-        return cls(statistics.crossed_mean(known) if complete else None, len(known), len(ours))
+        pairs = zip(ours, theirs, strict=True)
+        return cls.of_samples([None if a is None or b is None else a - b for a, b in pairs])
+
+    @classmethod
+    def of_samples(cls, values: Sequence[np.ndarray | None]) -> "Cell":
+        """The cell of one value a sample, [samples] for each seed that is not missing, over seeds and samples."""
+        known = [value for value in values if value is not None]
+        complete = len(known) == len(values)
+        return cls(statistics.crossed_mean(known) if complete else None, len(known), len(values))
+
+    def interval(self, metric: Metric) -> tuple[float, float]:
+        """The 95% interval, cut to what is possible; NaN where there is none."""
+        if self.estimate is None:
+            return math.nan, math.nan
+        low, high = np.clip(self.estimate.interval(), *metric.within)
+        return float(low), float(high)
 
     def text(self, metric: Metric) -> str:
         """The cell as it is read: the value, with its interval if that has a width; or how many seeds there are."""
         if self.estimate is None:
             return f"— ({self.seeds}/{self.expected} seeds)"
-        value, low, high = map(metric.text, (self.estimate.value, *self.estimate.interval()))
+        value, low, high = map(metric.text, (self.estimate.value, *self.interval(metric)))
         known = not math.isnan(self.estimate.error)
         return f"{value} [{low}, {high}]" if known and low != high else value
 
@@ -88,10 +106,9 @@ class Table:
         rows = []
         for (dataset, method), cells in self.cells.items():
             for metric, cell in cells.items():
-                value, low, high = (math.nan,) * 3
-                if cell.estimate is not None:
-                    value, (low, high) = cell.estimate.value, cell.estimate.interval()
-                rows.append((dataset, method, metric, value, low, high, cell.seeds, cell.expected))
+                value = math.nan if cell.estimate is None else cell.estimate.value
+                interval = cell.interval(self.metrics[metric])
+                rows.append((dataset, method, metric, value, *interval, cell.seeds, cell.expected))
         return pd.DataFrame(rows, columns=["dataset", "method", "metric", "value", "low", "high", "seeds", "expected"])
 
     def text(self) -> pd.DataFrame:

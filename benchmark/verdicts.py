@@ -24,6 +24,7 @@ from benchmark.files import write_json
 from benchmark.outcomes import Outcomes
 from benchmark.statistics import Estimate
 from benchmark.summary import BINS
+from benchmark.tabulation import DIFFERENCE
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
 
@@ -127,20 +128,18 @@ def _verdicts(outcomes: Outcomes, method: str, claim: Claim, alpha: float) -> li
             verdict = "supported"
         elif holm_against <= alpha / 2:
             verdict = "not supported"
-        effect, (low, high) = (None, (None, None)) if finding.estimate is None else _plain(finding.estimate)
-        numbers = {"effect": effect, "low": low, "high": high, "p": _number(p), "p_holm": _number(holm_for)}
-        verdicts.append({"dataset": finding.dataset, "verdict": verdict, **numbers, "reason": finding.reason})
+        effect, low, high = (np.nan,) * 3
+        if finding.estimate is not None:
+            effect = finding.estimate.value
+            low, high = np.clip(finding.estimate.interval(), *POSSIBLE.get(claim.metric, DIFFERENCE))
+        numbers = {
+            "effect": effect, "low": low, "high": high, "p": p, "p_holm": holm_for, "p_against_holm": holm_against
+        }  # fmt: skip
+        plain = {name: None if np.isnan(number) else float(number) for name, number in numbers.items()}
+        verdicts.append(
+            {"dataset": finding.dataset, "verdict": verdict, "alpha": alpha, **plain, "reason": finding.reason}
+        )
     return verdicts
-
-
-def _plain(estimate: Estimate) -> tuple[float | None, tuple[float | None, float | None]]:
-    low, high = estimate.interval()
-    return _number(estimate.value), (_number(low), _number(high))
-
-
-def _number(value: float) -> float | None:
-    """A number as JSON knows it."""
-    return None if np.isnan(value) else float(value)
 
 
 def _measured(outcomes: Outcomes, dataset: str, method: str, claim: Claim) -> _Finding:
@@ -148,7 +147,9 @@ def _measured(outcomes: Outcomes, dataset: str, method: str, claim: Claim) -> _F
         estimate = METRICS[claim.metric](outcomes, dataset, method)
     except NotMeasured as reason:
         return _Finding(dataset, None, str(reason))
-    return _Finding(dataset, estimate, "one seed gives no interval" if np.isnan(estimate.error) else None)
+    if np.isnan(estimate.error):
+        return _Finding(dataset, estimate, "one seed gives no interval")
+    return _Finding(dataset, estimate, _unmatched(outcomes, dataset, method) if claim.metric in AT_MATCHED else None)
 
 
 # The metrics.  Each takes (outcomes, dataset, method) and gives an estimate over all expected seeds, or none at all.
@@ -194,10 +195,13 @@ def easy_excess(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
 
 
 def advantage_over_random(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
-    """Test accuracy less that of random choices at equal MACs; see `Outcomes.advantage`."""
+    """Test accuracy less that of random choices at equal MACs, over seeds and samples; see `Outcomes.advantage`.
+
+    Random choices hang on the sample alone, so that all seeds share their luck: only the samples tell how large it is.
+    """
     _recorded(outcomes, dataset, method, "random")
-    found = [outcomes.advantage(dataset, method, seed, "random") for seed in outcomes.seeds]
-    return statistics.mean(_complete(found, "whose compute overlaps with that of random choices"))
+    found = outcomes.advantages(dataset, method, "random")
+    return statistics.crossed_mean(_complete(found, "whose compute overlaps with that of random choices"))
 
 
 def reevaluation_gain(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
@@ -229,6 +233,21 @@ METRICS: dict[str, Callable[[Outcomes, str, str], Estimate]] = {
         iteration_gain,
     )
 }
+
+
+#: Metrics that are taken at `matched` points.
+AT_MATCHED = ("accuracy_difference", "compute_saved")
+#: What a metric can be at all, where it is more or less than a difference of two shares or a correlation can be.
+POSSIBLE = {"compute_saved": (-np.inf, 1.0), "easy_excess": (-1.0, np.inf)}
+
+
+def _unmatched(outcomes: Outcomes, dataset: str, method: str) -> str | None:
+    """What is to be said where some seed's matched point is none."""
+    reaching = outcomes.reaching_reference(dataset, method)
+    lacking = reaching.count(None)
+    if not lacking:
+        return None
+    return f"{lacking}/{len(reaching)} seeds never match the reference on validation, and are taken at their best"
 
 
 def matched(outcomes: Outcomes, dataset: str, method: str) -> list[int | None]:

@@ -1,5 +1,7 @@
 """Cells of the image model: the functions that its FPI layers iterate."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -33,6 +35,53 @@ class ResidualCell(nn.Module):
         return u + functional.conv2d(inner, weight, bias, padding=1)
 
 
+class StandardisedCell(nn.Module):
+    """f(z, u) = u + F(ReLU(z + u)), F as in `ResidualCell` of convolutions with standardised kernels.
+
+    What batch normalisation brings to training without any statistics of the data, which would differ from iteration
+    to iteration: the kernels are normalised and not the states, so that f is the same function for every sample, in
+    every iteration, in training and after it.
+
+    Args:
+        channels: of state and input.
+        gain: what the gain of the second convolution starts from; small, so that f begins as a contraction.
+    """
+
+    def __init__(self, channels: int, gain: float = 0.3) -> None:
+        super().__init__()
+        self.conv1 = StandardisedConv2d(channels)
+        self.conv2 = StandardisedConv2d(channels, gain)
+
+    def forward(self, z: Tensor, u: Tensor) -> Tensor:
+        """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""
+        return u + self.conv2(functional.relu(self.conv1(functional.relu(z + u))))
+
+
+class StandardisedConv2d(nn.Conv2d):
+    """A 3x3 convolution with scaled weight standardisation (Brock, De & Smith 2021, arXiv 2101.08692, eq. 1-2).
+
+    The kernel of each output channel has mean 0 and, over its n entries, the variance 2 / (1 - 1/pi) / n that keeps
+    the variance of a ReLU's output; a learnt gain for each output channel scales it.
+
+    Args:
+        channels: of input and output.
+        gain: what the gain starts from.
+    """
+
+    def __init__(self, channels: int, gain: float = 1.0) -> None:
+        super().__init__(channels, channels, 3, padding=1)
+        self.gain = nn.Parameter(torch.full((channels,), gain))
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name for it
+        """[rows, channels, height, width] to the same shape."""
+        variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
+        scale = self.gain.view(-1, 1, 1, 1) * _OF_RELU * torch.rsqrt(variance * self.weight[0].numel() + 1e-4)
+        return self._conv_forward(input, (self.weight - mean) * scale, self.bias)
+
+
+_OF_RELU = math.sqrt(2 / (1 - 1 / math.pi))
+
+
 class RecallCell(nn.Module):
     """f(z, u) = ReLU(norm(conv(z + u) + u + z / 2)): one convolution, the input recalled in every iteration.
 
@@ -54,4 +103,8 @@ class RecallCell(nn.Module):
 
 
 #: The cells by the name a configuration would use.
-CELLS: dict[str, type[nn.Module]] = {"residual": ResidualCell, "recall": RecallCell}
+CELLS: dict[str, type[nn.Module]] = {
+    "residual": ResidualCell,
+    "standardised": StandardisedCell,
+    "recall": RecallCell,
+}

@@ -44,7 +44,7 @@ class DynaLay(IntrospectiveClassifier):
         channels: tuple[int, ...] = (16, 32, 64),
         strides: tuple[int, ...] = (1, 2, 2),
         fpi: tuple[bool, ...] = (True, True, True),
-        cell: Literal["residual", "recall"] = "residual",
+        cell: Literal["standardised", "residual", "recall"] = "standardised",
         gain_bound: float | None = None,
         rounds: int = 4,
         iterations: int = 4,
@@ -74,9 +74,9 @@ class DynaLay(IntrospectiveClassifier):
             raise ValueError(f"channels={channels}, strides={strides} and fpi={fpi} must have one entry per layer")
         if gain_bound is not None and cell != "residual":
             raise ValueError(f"gain_bound={gain_bound} bounds nothing in cell={cell!r}, whose norm undoes any scale")
-        stem = nn.Sequential(*_conv_norm(image_shape[0], channels[0]), nn.ReLU())
+        stem = nn.Sequential(*_conv_norm(image_shape[0], channels[0]))
         transitions = [
-            nn.Sequential(*_conv_norm(below, width, stride))
+            nn.Sequential(nn.ReLU(), *_conv_norm(below, width, stride))
             for below, width, stride in zip((channels[0], *channels), channels, strides, strict=False)
         ]
         cells = [CELLS[cell](width) for width in channels]

@@ -92,6 +92,14 @@ class Evidence:
         """Those of `curves` at which each method decides as published, no control in its place."""
         return self.curves if self.curves.empty else self.curves[self.curves["policy"] == "own"]
 
+    @cached_property
+    def middle_points(self) -> pd.DataFrame:
+        """Each run's operating point in the middle of its curve, which validation tells as it does for the verdicts."""
+        curves = self.summary("curves")
+        if curves.empty:
+            return pd.DataFrame(columns=[*RUN, "operating_point"])
+        return middle_points(curves[(curves["split"] == "validation") & (curves["policy"] == "own")])
+
     @property
     def static_methods(self) -> list[str]:
         """Methods that spend the same compute on every sample."""
@@ -126,7 +134,8 @@ def _without_knob(curves: pd.DataFrame) -> list[str]:
 
 
 def middle_points(curves: pd.DataFrame) -> pd.DataFrame:
-    """Each run's operating point nearest to the middle of the compute that its curve spans."""
+    """Each run's operating point nearest to the middle of the compute that its curve spans; of equals the cheapest."""
+    curves = curves.sort_values("macs", kind="stable")
     macs = curves.groupby(RUN)["macs"]
     distance = (curves["macs"] - (macs.transform("min") + macs.transform("max")) / 2).abs()
     return curves.loc[distance.groupby([curves[key] for key in RUN]).idxmin(), [*RUN, "operating_point"]]

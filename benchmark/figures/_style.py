@@ -94,17 +94,18 @@ class Style:
         for panel, (name, shown) in zip(axes, groups, strict=False):
             panel.set_title(": ".join(name))
             if "planned" in shown:
-                _note_holes(panel, shown)
+                _note_holes(panel, shown, room=width / columns - 0.5)
             panels.append((panel, shown))
         return figure, panels
 
     def legend(self, figure: Figure, handles: Sequence[Artist]) -> None:
-        """One legend for all panels, above them, in as many columns as fit; the figure grows by its height."""
+        """One legend for all panels, above them, row by row, as many abreast as fit; the figure grows by its height."""
         widths = [0.46 + 0.055 * len(str(handle.get_label())) for handle in handles]
         one_row = sum(widths) < figure.get_figwidth()
         columns = len(handles) if one_row else max(1, int(figure.get_figwidth() / max(widths)))
         figure.set_figheight(figure.get_figheight() + 0.16 * math.ceil(len(handles) / columns))
-        figure.legend(handles=handles, loc="outside upper left", ncols=columns)
+        by_column = [handle for first in range(columns) for handle in handles[first::columns]]
+        figure.legend(handles=by_column, loc="outside upper left", ncols=columns)
 
     def handle(self, method: str, **line: Any) -> Line2D:
         """A method's entry in a legend."""
@@ -118,11 +119,16 @@ def applied() -> Iterator[None]:
         yield
 
 
-def _note_holes(panel: Axes, rows: pd.DataFrame) -> None:
-    """Say, at the panel's upper right, which methods in `rows` have fewer `seeds` than were `planned`."""
+def _note_holes(panel: Axes, rows: pd.DataFrame, room: float) -> None:
+    """Say, at the panel's upper right, which methods in `rows` have fewer `seeds` than were `planned`.
+
+    Beside the panel's title where both fit into the `room` (in inches), and otherwise above it.
+    """
     lacking = rows[rows["seeds"] < rows["planned"]].drop_duplicates("method")
     told = [f"{row.method}: {row.seeds:.0f} of {row.planned} seeds" for row in lacking.itertuples()]
     text = ", ".join(told) if len(told) < 2 else f"{len(told)} methods lack seeds"
+    if told and 0.07 * len(panel.get_title(loc="left")) + 0.055 * len(text) > room:
+        text += "\n"
     panel.set_title(text, loc="right", color=HOLE, fontsize=7, weight="normal")
 
 

@@ -1,8 +1,8 @@
 """Accuracy against latency.
 
 Test accuracy against the measured wall-clock time per sample, one panel for each dataset and batch size. A line
-joins a method's operating points, positions are means over seeds, the band is the 95% interval of the mean
-accuracy; grey points are static networks. Finished samples leave the batch, so a batch's time falls with its
+joins a method's operating points, positions are means over the seeds that were timed, the band is the 95% interval of
+the mean accuracy; grey points are static networks. Finished samples leave the batch, so a batch's time falls with its
 compute only as far as the device is kept busy: compare with accuracy against compute. Panels are fitted to the
 points: wide bands run out of them.
 """
@@ -29,8 +29,18 @@ def data(evidence: Evidence) -> pd.DataFrame:
         return pd.DataFrame()
     keys = ["dataset", "method", "seed", "operating_point"]
     timed = latency.merge(evidence.own_curves[[*keys, "static", "accuracy", "macs"]], on=keys)
-    means = mean_curves(timed, _METHOD, "milliseconds_per_sample")
-    return evidence.presented(means)
+    means = evidence.presented(mean_curves(timed, _METHOD, "milliseconds_per_sample"))
+    # It is timings that are counted here: as a rule, one seed is timed.
+    seeds = timed.groupby(["dataset", "method"])["seed"].nunique()
+    return means.assign(seeds=seeds.loc[list(zip(means["dataset"], means["method"], strict=True))].to_numpy())
+
+
+def timed_seeds(data: pd.DataFrame) -> str:
+    """How many of the planned seeds were timed, to be added in brackets; nothing where all were."""
+    least, most, planned = data["seeds"].min(), data["seeds"].max(), data["planned"].max()
+    if least == planned:
+        return ""
+    return f"; {least if least == most else f'{least} to {most}'} of {planned} seeds timed"
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
@@ -39,7 +49,10 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     setting = "batch " + data["batch_size"].astype(str)
     if len(devices) > 1:
         setting += ", " + data["device"]
-    figure, panels = style.panels(data.assign(setting=setting), by=["dataset", "setting"])
+    # A dataset's settings stand abreast, where they fit.
+    abreast = settings if 1 < (settings := setting.nunique()) <= 3 else 3
+    shown = data.drop(columns="planned").assign(setting=setting)
+    figure, panels = style.panels(shown, by=["dataset", "setting"], abreast=abreast)
     for panel, shown in panels:
         for method, mean in shown.groupby("method", sort=False):
             look = style.look(method)
@@ -51,7 +64,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
             decades(panel.xaxis)
         fit(panel, shown["accuracy"])
         shares(panel.yaxis)
-    figure.supxlabel(f"milliseconds per sample ({', '.join(devices)})")
+    figure.supxlabel(f"milliseconds per sample ({', '.join(devices)}{timed_seeds(data)})")
     figure.supylabel("test accuracy (%)")
     style.legend(figure, [style.handle(method) for method in data["method"].unique()])
     return figure

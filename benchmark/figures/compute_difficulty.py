@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmark.configuration import Configuration
-from benchmark.figures._evidence import RUN, Evidence, mean_over_seeds, middle_points
+from benchmark.figures._evidence import RUN, Evidence, mean_over_seeds
 from benchmark.figures._style import Style, band, counts
 
 #: What the summary calls a dataset's own dial, and the one that takes its place.
@@ -29,9 +29,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
     if bins.empty:
         return bins
     bins = bins[(bins["policy"] == "own") & ~bins["method"].isin(evidence.static_methods)]
-    bins = bins.merge(middle_points(evidence.own_curves), on=[*RUN, "operating_point"]).sort_values(
-        "bin", kind="stable"
-    )
+    bins = bins.merge(evidence.middle_points, on=[*RUN, "operating_point"]).sort_values("bin", kind="stable")
     easier = bins.groupby(RUN)["samples"].cumsum() - bins["samples"] / 2
     bins["percentile"] = 100 * easier / bins.groupby(RUN)["samples"].transform("sum")
     by = ["dataset", "dial", "method", "bin"]

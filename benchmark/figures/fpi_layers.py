@@ -44,7 +44,8 @@ def data(evidence: Evidence) -> pd.DataFrame:
     curves = curves[(curves["policy"] == "own") & curves["method"].isin(layers)]
     keys = [*RUN, "operating_point"]
     validation = curves[curves["split"] == "validation"]
-    chosen = validation.sort_values("accuracy", ascending=False, kind="stable").groupby(RUN, sort=False).head(1)
+    ranked = validation.sort_values(["accuracy", "macs"], ascending=[False, True], kind="stable")
+    chosen = ranked.groupby(RUN, sort=False).head(1)
     test = curves[curves["split"] == "test"].merge(chosen[keys], on=keys)
     test = test.assign(fpi_layers=test["method"].map(layers)).rename(columns=QUANTITIES)
     long = test.melt([*RUN, "fpi_layers"], list(QUANTITIES.values()), "quantity", "value")

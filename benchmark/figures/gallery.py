@@ -86,11 +86,7 @@ def path_text(path: str | None) -> str:
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """Two rows a dataset, least and most; one where all samples cost the same."""
-    rows = [
-        (f"{dataset}: {heading}", shown)
-        for dataset, samples in data.groupby("dataset", sort=False)
-        for heading, shown in _rows(samples)
-    ]
+    rows = groups(data)
     columns = 8 if style.width > 5 else 4
     figure = Figure(figsize=(style.width, len(rows) * (style.width / columns + 0.65)), layout="constrained")
     for part, (heading, shown) in zip(figure.subfigures(len(rows), 1, squeeze=False).flat, rows, strict=True):
@@ -103,12 +99,17 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     return figure
 
 
-def _rows(samples: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """What one dataset's rows are headed, and show."""
-    extremes = dict(list(samples.groupby("extreme")))
-    if samples["macs"].min() == samples["macs"].max():
-        return [(f"all cost {significant(samples['macs'].iloc[0])} MACs; least sure", extremes["most"])]
-    return [(f"{extreme} compute", extremes[extreme]) for extreme in ("least", "most")]
+def groups(data: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """What is shown together, headed: of each dataset least and most, or one group where all samples cost the same."""
+    found = []
+    for dataset, samples in data.groupby("dataset", sort=False):
+        extremes = dict(list(samples.groupby("extreme")))
+        if samples["macs"].min() == samples["macs"].max():
+            cost = significant(samples["macs"].iloc[0])
+            found.append((f"{dataset}: all cost {cost} MACs; least sure", extremes["most"]))
+        else:
+            found += [(f"{dataset}: {extreme} compute", extremes[extreme]) for extreme in ("least", "most")]
+    return found
 
 
 def _draw_sample(panel: Axes, sample: Any) -> None:

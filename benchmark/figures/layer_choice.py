@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from benchmark.configuration import Configuration
-from benchmark.figures._evidence import RUN, Evidence, agent_method, middle_points
+from benchmark.figures._evidence import RUN, Evidence, agent_method
 from benchmark.figures._style import Style, action_look, action_name, shares
 
 
@@ -23,7 +23,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
     actions = evidence.agent_actions
     if actions.empty:
         return actions
-    actions = actions.merge(middle_points(evidence.own_curves), on=[*RUN, "operating_point"])
+    actions = actions.merge(evidence.middle_points, on=[*RUN, "operating_point"])
     samples = evidence.own_curves[[*RUN, "operating_point", "samples"]].rename(columns={"samples": "of"})
     actions = actions.merge(samples, on=[*RUN, "operating_point"])
     shares_of_action = mean_shares(actions, ["dataset", "method", "round"], actions["samples"] / actions["of"])

@@ -60,7 +60,7 @@ def margins(evidence: Evidence) -> pd.DataFrame:
     both = both.dropna(subset=["budget", "standard"])
     within = both["macs_validation"] <= both["budget"]
     both["margin"] = (both["accuracy_test"] - both["standard"]).where(within, -np.inf)
-    ranked = both.sort_values("accuracy_validation", ascending=False, kind="stable")
+    ranked = both.sort_values(["accuracy_validation", "macs_validation"], ascending=[False, True], kind="stable")
     fitting = ranked.sort_values("margin", key=np.isneginf, kind="stable").groupby(RUN, sort=False).head(1)
     return evidence.in_order(fitting[[*RUN, "margin"]])
 

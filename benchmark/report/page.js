@@ -130,7 +130,7 @@ const $ = (id) => document.getElementById(id);
       row.append(...cells.map((text, i) => Object.assign(document.createElement(i ? "td" : "th"), { textContent: text, scope: i ? undefined : "row" })));
       return row;
     }));
-    const lacking = holes[$("dataset").value];
+    const lacking = holes[$("axis").value]?.[$("dataset").value];
     $("chart-holes").textContent = lacking ? `Means of fewer seeds than planned: ${lacking}.` : "";
     $("chart-x").textContent = axes.find((a) => a.key === $("axis").value).label;
   };

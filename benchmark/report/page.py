@@ -147,7 +147,7 @@ def _verdicts(path: Path) -> list[dict[str, Any]]:
         claims.append(
             {
                 **{name: first[name] for name in ("claim", "quote", "hypothesis", "method", "reference")},
-                "margin": text(margin) + unit,
+                "margin": text(margin) + unit if margin else "0",
                 "margin_place": place(margin),
                 "direction": {"greater": "above", "less": "below"}[first["direction"]],
                 "findings": [
@@ -155,7 +155,7 @@ def _verdicts(path: Path) -> list[dict[str, Any]]:
                         **found,
                         "class": found["verdict"].replace(" ", "-"),
                         "effect_text": "" if found["effect"] is None else text(found["effect"]) + unit,
-                        "p": "" if found["p_holm"] is None else probability(found["p_holm"]),
+                        "p": _p_value(found),
                         "interval": "" if found["low"] is None else f"{text(found['low'])} to {text(found['high'])}",
                         "places": [
                             None if found[end] is None else place(found[end]) for end in ("low", "effect", "high")
@@ -168,13 +168,23 @@ def _verdicts(path: Path) -> list[dict[str, Any]]:
     return claims
 
 
+def _p_value(found: Mapping[str, Any]) -> str:
+    """The p-value that decided: for the claim, or where it is shown to be false, against it."""
+    against = found["verdict"] == "not supported"
+    p = found["p_against_holm" if against else "p_holm"]
+    if p is None:
+        return ""
+    text = probability(p)
+    return ("p " if text.startswith("<") else "p = ") + text + (" against" if against else "")
+
+
 def _chart(evidence: Evidence) -> dict[str, Any]:
     """Curves for the interactive chart: against MACs, and against each latency that was measured."""
     configuration = evidence.configuration
     style = Style(configuration.methods, evidence.static_methods)
     compute = figures.find("accuracy_compute").data(evidence)
     axes = [{"key": "macs", "label": "MACs per sample"}]
-    curves = []
+    curves, holes = [], {"macs": _holes(compute)}
     if len(compute):
         curves += _curves(compute[compute["seed"].isna()], "macs", "macs")
     latency = figures.find("accuracy_latency").data(evidence)
@@ -182,6 +192,7 @@ def _chart(evidence: Evidence) -> dict[str, Any]:
         for (batch, device), timed in latency.groupby(["batch_size", "device"], sort=False):
             key = f"latency-{batch}-{device}"
             axes.append({"key": key, "label": f"milliseconds per sample, batch {batch}, {device}"})
+            holes[key] = _holes(timed)
             curves += _curves(timed, "milliseconds_per_sample", key)
     shown = {curve["method"] for curve in curves}
     of_reference = [c for c in curves if c["method"] == configuration.reference and c["axis"] == "macs"]
@@ -194,7 +205,7 @@ def _chart(evidence: Evidence) -> dict[str, Any]:
             for method in configuration.methods
             if method in shown
         },
-        "holes": _holes(compute),
+        "holes": holes,
         "reference": {curve["dataset"]: curve["points"][0]["x"] for curve in of_reference},
     }
 
@@ -211,6 +222,7 @@ def _holes(curves: pd.DataFrame) -> dict[str, str]:
 
 
 def _curves(means: pd.DataFrame, x: str, axis: str) -> list[dict[str, Any]]:
+    means = means.assign(low=means["low"].clip(0, 1), high=means["high"].clip(0, 1))
     return [
         {
             "axis": axis,
@@ -264,16 +276,15 @@ def _cell(cell: Cell | None, metric: Metric) -> dict[str, Any]:
 
 
 def _gallery(evidence: Evidence) -> list[dict[str, Any]]:
-    """Groups of samples: least and most of each dataset; from the data that the figure's picture was drawn from."""
+    """Groups of samples, as in the figure; from the data that its picture was drawn from."""
     path = evidence.folder / "figures" / "gallery.parquet"
     if not path.exists():
         return []
     groups = []
-    for (dataset, method, extreme), samples in pd.read_parquet(path).groupby(
-        ["dataset", "method", "extreme"], sort=False
-    ):
+    for heading, samples in gallery.groups(pd.read_parquet(path)):
         shown = samples.assign(macs=samples["macs"].map(significant), path=samples["path"].map(gallery.path_text))
-        groups.append({"dataset": dataset, "method": method, "extreme": extreme, "samples": shown.to_dict("records")})
+        rows = shown.to_dict("records")
+        groups.append({"heading": heading, "dataset": rows[0]["dataset"], "method": rows[0]["method"], "samples": rows})
     return groups
 
 

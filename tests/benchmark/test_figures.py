@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from benchmark import __main__ as command_line
 from benchmark import configuration as configurations
 from benchmark import figures, records, summary
 from benchmark.configuration import Configuration
-from benchmark.figures import Evidence, Style, _style, accuracy_compute, gallery, performance_profile
+from benchmark.figures import Evidence, Style, _style, accuracy_compute, accuracy_latency, gallery, performance_profile
 from benchmark.figures._evidence import mean_curves, middle_points
 from tests.benchmark.synthetic import Experiment
 
@@ -127,6 +128,11 @@ def test_pictures_are_legible(name, width, evidence):
     for box in boxes:
         assert picture.bbox.x0 - 1 <= box.x0 <= box.x1 <= picture.bbox.x1 + 1
         assert picture.bbox.y0 - 1 <= box.y0 <= box.y1 <= picture.bbox.y1 + 1
+    for panel in picture.axes:  # what lacks seeds is told beside the title, or above it by an empty line of its own
+        title, note = (getattr(panel, name).get_window_extent() for name in ("_left_title", "_right_title"))
+        if panel.get_title(loc="right").endswith("\n"):
+            note = Bbox([[note.x0, (note.y0 + note.y1) / 2], [note.x1, note.y1]])
+        assert not (panel.get_title(loc="right") and note.padded(-3).overlaps(title))
     for one, other in itertools.combinations(boxes, 2):
         assert not one.padded(-3).overlaps(other)  # half a millimetre of empty descenders may touch
 
@@ -459,7 +465,12 @@ def test_accuracy_latency(tmp_path):
             for point, macs in zip(mine["operating_point"], mine["macs"], strict=True)
         ]
         pd.DataFrame(timed).to_csv(run.folder(tmp_path) / "latency.csv", index=False)
-    _, panels = drawn("accuracy_latency", evidence)
+    data, panels = drawn("accuracy_latency", evidence)
+    assert accuracy_latency.timed_seeds(data) == ""
+    for run in configuration.runs():
+        if run.seed == 1:
+            (run.folder(tmp_path) / "latency.csv").unlink()
+    assert accuracy_latency.timed_seeds(accuracy_latency.data(evidence)) == "; 1 of 2 seeds timed"
     assert set(panels) == {"maze: batch 1", "maze: batch 32"}
     compute, _ = drawn("accuracy_compute", evidence)
     expected = compute[compute["seed"].isna() & (compute["method"] == "dynalay")].sort_values("macs")

@@ -204,6 +204,7 @@ def test_dataset_axis_scale_and_bands_can_be_chosen(shown):
     choose(shown, "axis", "latency-1-cpu")
     assert chart(shown, "chart.options.scales.x.title.text") == "milliseconds per sample, batch 1, cpu"
     assert max(point["x"] for point in chart(shown, "chart.data.datasets[0].data")) <= 2
+    assert "branchynet (2 of 3)" in texts(shown, "#chart-holes")[0]  # it was not timed in the seed that failed
     assert chart(shown, "chart.data.datasets.some(line => line.bound)")
     press(shown, "#bands")
     assert not chart(shown, "chart.data.datasets.some(line => line.bound)")
@@ -347,6 +348,9 @@ def test_verdicts_come_first_with_effect_and_interval(shown):
     assert len(texts(shown, ".verdict .badge")) == len(found)
     assert texts(shown, ".verdict .badge") == [entry["verdict"] for entry in found]
     measured = [entry for entry in found if entry["effect"] is not None]
+    # Where a claim is shown to be false, the p-value against it is what has decided.
+    shown_against = [text for text in texts(shown, ".verdict span.effect") if text.endswith("against")]
+    assert len(shown_against) == sum(entry["verdict"] == "not supported" for entry in measured)
     assert len(texts(shown, ".verdict span.effect")) == len(measured)
 
 

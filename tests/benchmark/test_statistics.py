@@ -155,16 +155,18 @@ def test_without_spread_the_estimate_is_the_truth():
     assert certain.p_value(0.1, "less") == certain.p_value(0.25, "greater") == 1
 
 
-def test_curves_are_interpolated_in_log_compute_and_not_extended():
-    heights = statistics.interpolated([400, 100], [0.9, 0.5], [50, 100, 200, 400, 800])
-    assert heights.tolist() == pytest.approx([np.nan, 0.5, 0.7, 0.9, np.nan], nan_ok=True)
-    assert statistics.interpolated([100, 100], [0.4, 0.6], [100]).tolist() == [0.5]
+def test_a_mixture_spends_the_compute_asked_for_and_is_not_extended():
+    macs = np.array([400, 100, 200])
+    shares = statistics.mixture(macs, [50, 100, 150, 250, 400, 800])
+    assert (shares @ macs).tolist() == pytest.approx([np.nan, 100, 150, 250, 400, np.nan], nan_ok=True)
+    assert shares[2].tolist() == [0, 0.5, 0.5]
+    assert shares[3].tolist() == [0.25, 0, 0.75]
+    assert statistics.mixture([100, 100], [100]).tolist() == [[0.5, 0.5]]
 
 
-def test_the_common_grid_lies_inside_all_curves():
-    curves = [np.array([1e3, 3e5]), np.array([7e2, 123456.789])]
-    grid = statistics.common_grid(curves, 7)
-    assert len(grid) == 7
-    for curve in curves:
-        assert np.isfinite(statistics.interpolated(curve, [0, 1], grid)).all()
-    assert len(statistics.common_grid([np.array([1.0, 2.0]), np.array([3.0, 4.0])])) == 0
+def test_a_difference_of_independent_means_is_welchs():
+    ours, theirs = np.random.default_rng(0).normal(0, [[1], [3]], size=(2, 8))
+    expected = stats.ttest_ind(ours, theirs[:5], equal_var=False)
+    found = statistics.difference(statistics.mean(ours), statistics.mean(theirs[:5]))
+    assert found.two_sided_p_value() == pytest.approx(expected.pvalue)
+    assert found.interval() == pytest.approx(tuple(expected.confidence_interval()))

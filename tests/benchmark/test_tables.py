@@ -1,5 +1,7 @@
 import argparse
+import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from benchmark import records, statistics, summary, tables
 from benchmark.errors import UserError
 from benchmark.outcomes import Curve, Outcomes
 from benchmark.statistics import Estimate
-from benchmark.tabulation import Cell, Metric, Table, percent, significant
+from benchmark.tabulation import AMOUNT, SHARE, Cell, Metric, Table, percent, significant
 from tests.benchmark.synthetic import METHODS, REFERENCE_MACS, Experiment, Static
 
 EXPERIMENT = Experiment(samples=300, points=5, missing=("maze/resnet8/seed1",), failed=("digits/dynalay/seed2",))
@@ -57,6 +59,23 @@ def test_area_by_hand():
     assert curve([201], [0.9], [0.7]).area(100, floor=0.1) == pytest.approx(0.1)
     # A dearer point that is worse on validation is never used.
     assert curve([25, 100], [0.9, 0.6], [0.5, 0.8]).area(100, floor=0.1) == pytest.approx((0.1 + 3 * 0.5) / 4)
+
+
+def test_an_advantage_is_over_the_mixture_of_a_controls_settings_that_costs_the_same():
+    outcomes = Outcomes(Path())
+    curves = {"own": curve([250, 900], [0.5] * 2, [0.5] * 2), "never": curve([100], [0.5], [0.5])}
+    curves["random"] = dataclasses.replace(curve([400], [0.5], [0.5]), operating_points=np.array(["random:1"]))
+    curves["never"] = dataclasses.replace(curves["never"], operating_points=np.array(["never:0"]))
+    right = {"own:0": [1, 1, 0, 1], "own:1": [1, 1, 1, 1], "random:1": [1, 0, 0, 1], "never:0": [0, 0, 1, 1]}
+    outcomes.__dict__["_curves"] = {("maze", "dynalay", 0, policy): found for policy, found in curves.items()}
+    outcomes.__dict__["_correctness"] = {
+        ("maze", "dynalay", 0, name): (np.packbits(values).tobytes(), 4) for name, values in right.items()
+    }
+    found = outcomes.advantage("maze", "dynalay", 0, "random")
+    # 250 MACs are half 100 and half 400; what random choices cannot spend, 900, is left out.
+    assert found is not None
+    assert found.tolist() == [0.5, 1.0, -0.5, 0.0]
+    assert outcomes.advantage("maze", "dynalay", 1, "random") is None
 
 
 def test_accuracy_is_the_mean_over_seeds_at_the_best_point_on_validation(results, numbers):
@@ -166,6 +185,23 @@ def test_text_csv_and_latex_agree(tmp_path):
     assert r"share (\%)" in latex
     assert r"of 100\%." in latex
     assert "| a_b" in (tmp_path / "t.md").read_text()
+
+
+def test_intervals_are_cut_to_what_is_possible(tmp_path):
+    cells = {("maze", "x"): {"share": Cell(Estimate(0.99, 0.01, 2), 3, 3), "macs": Cell(Estimate(5.0, 10.0, 2), 3, 3)}}
+    metrics = {"share": Metric("share (%)", percent, SHARE), "macs": Metric("MACs", significant, AMOUNT)}
+    table = Table("t", "Shares and amounts.", metrics, cells)
+    low, macs_high = 99 - 4.302653, 5 + 43.02653
+    assert table.text().iloc[0, 2:].tolist() == [f"99.00 [{low:.2f}, 100.00]", f"5 [0, {macs_high:.0f}]"]
+    assert table.numbers()[["low", "high"]].to_numpy() == pytest.approx(
+        np.array([[low / 100, 1], [0, macs_high]]), abs=1e-4
+    )
+
+
+def test_with_three_seeds_no_number_leaves_its_range(numbers):
+    shares = numbers[numbers.index.get_level_values("metric").isin(["accuracy", "area", "ece", "mean", "iqm"])]
+    assert shares["low"].min() >= 0
+    assert shares["high"].max() <= 1
 
 
 def test_numbers_of_any_size_keep_three_digits():

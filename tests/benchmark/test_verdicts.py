@@ -111,6 +111,24 @@ def test_one_seed_decides_nothing(tmp_path):
     assert found["maze", "less_compute"]["reason"] == "one seed gives no interval"
 
 
+def test_intervals_are_cut_but_tests_are_not(tmp_path):
+    found = judged(experiment(samples=60, seeds=2), tmp_path)
+    saved = found["maze", "less_compute"]
+    assert saved["high"] == 1  # two seeds would reach beyond: nothing can save more than everything
+    assert saved["effect"] - saved["low"] > 1 - saved["effect"]
+    assert saved["verdict"] == "inconclusive"
+    for (_, claim), verdict in found.items():
+        low, high = verdicts.POSSIBLE.get(CLAIMS.claims[claim].metric, (-1, 1))
+        assert low <= verdict["low"] <= verdict["effect"] <= verdict["high"] <= high
+
+
+def test_seeds_that_never_match_the_reference_are_told(under):
+    weak = under(Adaptive(accuracy=0.70))
+    for claim in ("comparable_accuracy", "less_compute"):
+        assert weak["maze", claim]["reason"].startswith("4/4 seeds never match the reference")
+    assert weak["maze", "iteration_approximates"]["reason"] is None
+
+
 def test_datasets_are_one_family_for_holm(tmp_path):
     names = dict.fromkeys(("maze", "ising", "parity"), True)
     found = judged(experiment(samples=100, seeds=3, datasets=names), tmp_path)

@@ -362,7 +362,7 @@ def test_a_jacobian_penalty_is_added_to_the_warm_up():
 def test_a_bounded_gain_makes_cells_contract():
     torch.manual_seed(0)
     for bound, contracts in ((0.7, True), (None, False)):
-        model = build(gain_bound=bound)
+        model = build(cell="residual", gain_bound=bound)
         cell: Any = model.network.layers[0].cell
         for parameter in cell.parameters():
             parameter.mul_(20)

@@ -73,7 +73,7 @@ class DynaLay(IntrospectiveClassifier):
         if not len(channels) == len(strides) == len(fpi):
             raise ValueError(f"channels={channels}, strides={strides} and fpi={fpi} must have one entry per layer")
         if gain_bound is not None and cell != "residual":
-            raise ValueError(f"gain_bound={gain_bound} bounds nothing in cell={cell!r}, whose norm undoes any scale")
+            raise ValueError(f"gain_bound={gain_bound} is for cell='residual'; what cell={cell!r} normalises undoes it")
         stem = nn.Sequential(*_conv_norm(image_shape[0], channels[0]))
         transitions = [
             nn.Sequential(nn.ReLU(), *_conv_norm(below, width, stride))

@@ -394,7 +394,7 @@ def test_damping_slows_the_iteration_down():
     [
         ({"channels": (4, 8), "strides": (1,)}, "one entry per layer"),
         ({"solver": "broyden", "damping": 0.5}, "Broyden"),
-        ({"cell": "recall", "gain_bound": 0.5}, "bounds nothing"),
+        ({"cell": "recall", "gain_bound": 0.5}, "is for cell='residual'"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(parameters, message):

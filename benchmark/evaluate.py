@@ -66,7 +66,7 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
     """The run's trained model, in inference mode.
 
     Raises:
-        UserError: it is not trained, was trained with another configuration, or its file is damaged.
+        UserError: it is not trained, was trained with another configuration or code, or its file is damaged.
     """
     path = folder / "model.safetensors"
     train = f"python -m benchmark train --dataset {run.dataset} --method {run.method} --seed {run.seed} ..."
@@ -80,7 +80,13 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
             f"run.json beside {path} is missing or damaged, so nothing tells how it was made; run `{train}` again."
         )
     model = build_model(run, dataset, device)
-    model.load_state_dict(checkpoint.load_weights(path, device))
+    try:
+        model.load_state_dict(checkpoint.load_weights(path, device))
+    except RuntimeError:  # names or shapes differ: the configuration is the same, so the code is not
+        raise UserError(
+            f"{path} holds another network than {run.method_kind} builds now, that of an earlier version of its code; run "
+            f"`{train} --restart`, or evaluate with the commit that run.json names."
+        ) from None
     return model.eval()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark import files
+from benchmark import checkpoint, files
 from benchmark.__main__ import main
 from dynalay.dynalay import DynaLay
 from tests.benchmark.miniature import Miniature
@@ -212,6 +212,14 @@ def test_a_damaged_model(spoilable, told, verb):
     assert f"{model} is damaged" in message
     assert "train --restart" in message
     assert spoilable("train", "--restart") == 0
+
+
+def test_a_model_of_an_earlier_version_of_the_code(spoilable, told, monkeypatch):
+    monkeypatch.setattr(checkpoint, "load_weights", lambda path, device: {"old.weight": torch.zeros(1)})
+    assert spoilable("evaluate") == 2
+    message = told()
+    assert "model.safetensors holds another network than" in message
+    assert "--restart" in message
 
 
 def test_a_damaged_run_json(spoilable, told):

@@ -84,8 +84,8 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
         model.load_state_dict(checkpoint.load_weights(path, device))
     except RuntimeError:  # names or shapes differ: the configuration is the same, so the code is not
         raise UserError(
-            f"{path} holds another network than {run.method_kind} builds now, that of an earlier version of its code; run "
-            f"`{train} --restart`, or evaluate with the commit that run.json names."
+            f"{path} holds another network than {run.method_kind} builds now, that of an earlier version of its code; "
+            f"run `{train} --restart`, or evaluate with the commit that run.json names."
         ) from None
     return model.eval()
 

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from tests.workflow.pipeline import run
 
 

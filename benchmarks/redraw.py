@@ -18,8 +18,6 @@ from pathlib import Path
 import psutil
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from benchmark import configuration, figures
 from benchmark.configuration import Run
 from tests.benchmark.synthetic import Adaptive, Experiment, Static, Truth

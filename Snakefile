@@ -25,6 +25,7 @@ localrules:
 rule all:
     input:
         records,
+        asked_timings,
         f"{EXPERIMENT}/report.html",
         f"{EXPERIMENT}/verdicts.json",
         f"{EXPERIMENT}/tables",

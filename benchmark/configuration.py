@@ -95,6 +95,7 @@ class File(_Strict):
     experiment: Label
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], BeforeValidator(_counted)]
     reference: Label
+    latency: bool = False
     recipe: dict[str, Any] = {}
     datasets: dict[Label, DatasetEntry | None]
     methods: dict[Label, MethodEntry | None]
@@ -144,6 +145,7 @@ class Configuration:
         experiment: its name, and its folder's below the results.
         seeds: the seeds of every (dataset, method).
         reference: the label of the method whose MACs count as 100%.
+        latency: whether the pipeline times the first seed of every dataset and method.
         dataset_kinds, dataset_parameters: by dataset label, resolved.
         method_kinds: by method label.
     """
@@ -151,6 +153,7 @@ class Configuration:
     experiment: str
     seeds: tuple[int, ...]
     reference: str
+    latency: bool
     dataset_kinds: Mapping[str, str]
     dataset_parameters: Mapping[str, Mapping[str, Any]]
     method_kinds: Mapping[str, str]
@@ -292,6 +295,7 @@ class _Resolver:
             experiment=self.file.experiment,
             seeds=self.file.seeds,
             reference=self.file.reference,
+            latency=self.file.latency,
             dataset_kinds={label: entry.kind or label for label, entry in self.datasets.items()},
             dataset_parameters=dataset_parameters,
             method_kinds={label: entry.kind or label for label, entry in self.methods.items()},

@@ -1,17 +1,18 @@
-"""Measure a trained run's wall-clock time per sample at every operating point, on this device.
+"""Measure a trained run's wall-clock time per sample at the operating points of its curve, on this device.
 
 Examples:
   python -m benchmark latency --config config/quick.yaml --dataset digits --method dynalay --seed 0
   python -m benchmark latency --config config/fashion.yaml --dataset fashion_mnist --method act --seed 0 \
       --batch-sizes 1 128 --threads 1
 
-Fewer MACs save time only as far as the device is kept busy, so several batch sizes are timed.  Writes latency.csv into
-the run's folder; the figure accuracy_latency shows it.  Measure on a machine that does nothing else.
+Fewer MACs save time only as far as the device is kept busy, so several batch sizes are timed.  Controls, which decide
+at random or by a rule in the method's place, are not.  Writes latency.csv into the run's folder; the figure
+accuracy_latency shows it.  Measure on a machine that does nothing else.
 """
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -37,9 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-sizes", type=_positive, nargs="+", default=[1, 16, 256], metavar="N", help="(default: 1 16 256)"
     )
     parser.add_argument(
-        "--samples", type=_positive, default=256, metavar="N", help="validation samples in a timed pass (default: 256)"
+        "--samples",
+        type=_positive,
+        default=64,
+        metavar="N",
+        help="validation samples in a timed pass, or one whole batch of them (default: 64)",
     )
-    parser.add_argument("--repeats", type=_positive, default=5, metavar="N", help="timed passes (default: 5)")
+    parser.add_argument("--repeats", type=_positive, default=3, metavar="N", help="timed passes (default: 3)")
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: as torch chooses)")
 
 
@@ -58,9 +63,14 @@ def main(arguments: argparse.Namespace) -> None:
         run, dataset, device = prepared(arguments)
         folder = run.folder(arguments.results)
         model = load_trained(run, dataset, folder, device)
-        points = model.operating_points(batches(dataset.validation, dataset, device))
+        points = [
+            point
+            for point in model.operating_points(batches(dataset.validation, dataset, device))
+            if point.policy == "own"
+        ]
         images = _images(dataset, max(arguments.samples, *arguments.batch_sizes), device)
-        table = measure(model, points, images, arguments.batch_sizes, arguments.repeats)
+        passes = {size: images[: max(arguments.samples, size)] for size in arguments.batch_sizes}
+        table = measure(model, points, passes, arguments.repeats)
         hardware = provenance.hardware(device)
     table["device"] = hardware["gpu"] or hardware["processor"]
     table["threads"] = hardware["threads"]
@@ -78,26 +88,25 @@ def main(arguments: argparse.Namespace) -> None:
 def measure(
     model: AdaptiveClassifier,
     points: Sequence[OperatingPoint],
-    images: Tensor,
-    batch_sizes: Sequence[int],
+    passes: Mapping[int, Tensor],
     repeats: int,
 ) -> pd.DataFrame:
-    """Time per sample over whole passes through `images`, so that easy and hard samples count as often as they occur.
+    """Time per sample over whole passes through images, so that easy and hard samples count as often as they occur.
 
     Args:
-        model: in inference mode, on the device of `images`.
+        model: in inference mode, on the device of the images.
         points: distinct operating points.
-        images: normalised, float [samples, channels, height, width].
-        batch_sizes: into which a pass is divided.
+        passes: by batch size, the images of a pass: normalised, float [samples, channels, height, width].
         repeats: timed passes, after one to warm up; they alternate, so that other load slows all alike.
 
     Returns:
-        One row per operating point and batch size: operating_point, policy, knob, batch_size, and
-        milliseconds_per_sample (the median pass's) with lower_quartile and upper_quartile.
+        One row per operating point and batch size: operating_point, knob, batch_size, and milliseconds_per_sample (the
+        median pass's) with lower_quartile and upper_quartile.
     """
     components = model.components()
 
     def milliseconds(size: int, point: OperatingPoint) -> float:
+        images = passes[size]
         _wait_for(images.device)
         started = time.perf_counter()
         for batch in images.split(size):
@@ -105,13 +114,12 @@ def measure(
         _wait_for(images.device)
         return 1e3 * (time.perf_counter() - started) / len(images)
 
-    cases = list(product(batch_sizes, points))
-    passes = [[milliseconds(*case) for case in cases] for _ in range(1 + repeats)][1:]
-    lower, median, upper = np.quantile(passes, [0.25, 0.5, 0.75], axis=0)
+    cases = list(product(passes, points))
+    times = [[milliseconds(*case) for case in cases] for _ in range(1 + repeats)][1:]
+    lower, median, upper = np.quantile(times, [0.25, 0.5, 0.75], axis=0)
     return pd.DataFrame(
         {
             "operating_point": [point.name for _, point in cases],
-            "policy": [point.policy for _, point in cases],
             "knob": [point.knob for _, point in cases],
             "batch_size": [size for size, _ in cases],
             "milliseconds_per_sample": median,

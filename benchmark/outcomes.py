@@ -17,6 +17,12 @@ from benchmark.errors import UserError
 AREA_RANGE = (1 / 8, 2.0)
 
 
+def middle_point(macs: np.ndarray) -> int:
+    """Which operating point is nearest to the middle of the compute that all of them span; of equals the cheapest."""
+    distance = np.abs(macs - (macs.min() + macs.max()) / 2)
+    return int(np.lexsort((macs, distance))[0])
+
+
 @dataclass(frozen=True)
 class Curve:
     """The operating points of one run under one policy, all arrays [points], the cheapest on validation first.
@@ -45,8 +51,7 @@ class Curve:
 
     def middle(self) -> int:
         """The operating point nearest to the middle of the compute that the curve spans on validation."""
-        centre = (self.validation_macs[0] + self.validation_macs[-1]) / 2
-        return int(np.argmin(np.abs(self.validation_macs - centre)))
+        return middle_point(self.validation_macs)
 
     def area(self, reference_macs: float, floor: float) -> float:
         """The mean test accuracy over all budgets of `AREA_RANGE`, every doubling of the budget weighing the same.

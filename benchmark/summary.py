@@ -24,6 +24,7 @@ from scipy import stats
 from benchmark import configuration, records
 from benchmark.configuration import Configuration, Run
 from benchmark.files import atomic_write
+from benchmark.outcomes import middle_point
 
 #: Each table's columns after dataset, method and seed.  `docs/statistics.md` explains them.
 TABLES = (
@@ -406,11 +407,9 @@ def _notes(grid: _Grid) -> pd.DataFrame:
 
 
 def _middle(grid: _Grid) -> str:
-    """The operating point nearest to the middle of the compute that the run's curve spans; of equals the cheapest."""
+    """The operating point in the middle of the run's curve."""
     own = np.flatnonzero(grid.policy == "own")
-    macs = grid["macs"][own].mean(axis=1)
-    distance = np.abs(macs - (macs.min() + macs.max()) / 2)
-    return str(grid.operating_point[own[np.lexsort((macs, distance))[0]]])
+    return str(grid.operating_point[own[middle_point(grid["macs"][own].mean(axis=1))]])
 
 
 def _gallery(grid: _Grid, point: str) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import pandas as pd
 from benchmark import statistics
 from benchmark.configuration import Configuration
 from benchmark.errors import UserError
+from benchmark.outcomes import middle_point
 
 if TYPE_CHECKING:
     from benchmark.data import Dataset
@@ -134,11 +135,10 @@ def _without_knob(curves: pd.DataFrame) -> list[str]:
 
 
 def middle_points(curves: pd.DataFrame) -> pd.DataFrame:
-    """Each run's operating point nearest to the middle of the compute that its curve spans; of equals the cheapest."""
-    curves = curves.sort_values("macs", kind="stable")
-    macs = curves.groupby(RUN)["macs"]
-    distance = (curves["macs"] - (macs.transform("min") + macs.transform("max")) / 2).abs()
-    return curves.loc[distance.groupby([curves[key] for key in RUN]).idxmin(), [*RUN, "operating_point"]]
+    """The operating point in the middle of each run's curve."""
+    macs = curves["macs"].to_numpy(float)
+    chosen = [rows[middle_point(macs[rows])] for rows in curves.groupby(RUN).indices.values()]
+    return curves.iloc[chosen][[*RUN, "operating_point"]]
 
 
 def mean_curves(

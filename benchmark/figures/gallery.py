@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.configuration import Configuration
+from benchmark.errors import UserError
 from benchmark.figures._evidence import Evidence, agent_method
 from benchmark.figures._style import HOLE, Style
 from benchmark.tabulation import significant
@@ -32,11 +33,15 @@ def applies(configuration: Configuration) -> bool:
 
 
 def data(evidence: Evidence) -> pd.DataFrame:
-    """The extreme samples, each with its image as a PNG data URI and its class names."""
+    """The extreme samples, each with its image as a PNG data URI and its class names, where there are images."""
     chosen = evidence.of_agent(evidence.summary("gallery"))
     parts = []
     for dataset, samples in chosen.groupby("dataset", sort=False):
-        source = evidence.dataset(dataset)
+        try:
+            source = evidence.dataset(dataset)
+        except UserError as error:  # records outlive the images that they were made from
+            print(f"{dataset} is left out: {error}")
+            continue
         images = source.test.images[samples["sample"].tolist()].numpy()
         parts.append(
             samples.assign(
@@ -46,7 +51,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
                 image=[encode(compose(image, source.name)) for image in images],
             )
         )
-    return pd.concat(parts, ignore_index=True) if parts else chosen
+    return pd.concat(parts, ignore_index=True) if parts else chosen.iloc[:0]
 
 
 def compose(image: np.ndarray, kind: str) -> np.ndarray:

@@ -99,6 +99,7 @@ class Experiment:
             experiment=self.name,
             seeds=tuple(range(self.seeds)),
             reference=next(iter(self.methods)),
+            latency=False,
             dataset_kinds={dataset: dataset for dataset in self.datasets},
             dataset_parameters={dataset: {} for dataset in self.datasets},
             method_kinds={method: truth.kind for method, truth in self.methods.items()},

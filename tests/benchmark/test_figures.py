@@ -528,6 +528,11 @@ def test_gallery(evidence, monkeypatch):
     assert any(gallery.path_text(row.path) in text for text in below)
 
 
+def test_a_gallery_leaves_out_datasets_that_are_not_there(evidence, capsys):
+    assert gallery.data(evidence).empty
+    assert "is left out: " in capsys.readouterr().out
+
+
 def test_where_all_samples_cost_the_same_one_row_says_so(evidence):
     image = gallery.encode(np.zeros((2, 2, 3), np.uint8))
     sample = {"dataset": "maze", "image": image, "macs": 1000, "label": 0, "prediction": 1, "path": "0"}

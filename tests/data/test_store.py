@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
+from benchmark.__main__ import main
 from benchmark.data import RawDataset, RawSplit, load, prepare, store
 from benchmark.errors import UserError
 
@@ -170,3 +171,20 @@ print("loaded")
     outputs = [process.communicate()[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert sorted(outputs) == [["loaded"], ["writes", "loaded"]]
+
+
+def test_of_a_configuration_all_that_can_be_had_is_prepared(tmp_path, capsys):
+    (tmp_path / "two.yaml").write_text(
+        "experiment: two\nseeds: 1\nreference: resnet\nmethods: {resnet: {parameters: {depth: 8}}}\n"
+        "datasets:\n  photographs: {kind: image_folder, parameters: {path: nowhere}}\n  digits: {}\n"
+    )
+    assert main(["data", "--config", str(tmp_path / "two.yaml"), "--data", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert "digits: 10 classes" in told.out
+    assert "nowhere" in told.err
+    assert main(["data", "--config", str(tmp_path / "two.yaml"), "--dataset", "digits", "--data", str(tmp_path)]) == 0
+
+
+def test_without_a_configuration_the_dataset_must_be_named(capsys):
+    assert main(["data"]) == 2
+    assert "--dataset cifar10" in capsys.readouterr().err

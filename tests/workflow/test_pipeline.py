@@ -15,6 +15,7 @@ GRID = """\
 experiment: miniature
 seeds: 2
 reference: small
+latency: true
 recipe: {epochs: 1, batch_size: 32}
 datasets:
   digits: {parameters: {train_samples: 64, test: 40, validation: 40}}
@@ -60,6 +61,25 @@ def test_one_command_ends_with_records_tables_figures_and_a_page(finished):
 
 
 @pytest.mark.slow
+def test_one_seed_of_every_method_is_timed_and_drawn(finished):
+    timed = {str(path.relative_to(results(finished) / "digits")) for path in results(finished).rglob("latency.csv")}
+    assert timed == {"small/seed0/latency.csv", "large/seed0/latency.csv"}
+    drawn = pd.read_csv(results(finished) / "figures/accuracy_latency.csv")
+    assert set(zip(drawn["method"], drawn["batch_size"], strict=True)) == {
+        (method, size) for method in ("small", "large") for size in (1, 16, 256)
+    }
+
+
+@pytest.mark.slow
+def test_timings_are_asked_for_by_the_configuration_alone(grid):
+    (results(grid) / "digits/small/seed0/latency.csv").unlink()
+    assert jobs(run(grid, "--cores", "2", "--dry-run")[1])["time_run"] == 1
+    (grid / "grid.yaml").write_text(GRID.replace("latency: true\n", ""))
+    assert "time_run" not in jobs(run(grid, "--cores", "2", "--dry-run")[1])
+    assert jobs(run(grid, "latency", "--cores", "2", "--dry-run")[1])["time_run"] == 1
+
+
+@pytest.mark.slow
 def test_each_job_computes_with_the_threads_it_was_given(finished):
     told = [json.loads(path.read_text())["hardware"]["threads"] for path in results(finished).rglob("run.json")]
     assert told == [1] * 4
@@ -73,8 +93,8 @@ def test_conda_would_give_every_job_the_one_environment(finished):
     activated = (finished / "activations").read_text().split()
     assert {Path(environment).name for environment in activated} == {created[0].parent.name}
     assert (
-        len(activated) >= 1 + 4 + 4 + 5
-    )  # data, trainings, evaluations; summary, tables, verdicts, a figure, the page
+        len(activated) >= 1 + 4 + 4 + 2 + 5
+    )  # data, trainings, evaluations, timings; summary, tables, verdicts, a figure, the page
 
 
 @pytest.mark.slow

@@ -70,10 +70,24 @@ def figure_files(wildcards) -> list[str]:
     return [f"{EXPERIMENT}/figures/{name}{suffix}" for name in applicable(configuration) for suffix in FIGURE_SUFFIXES]
 
 
+def first_seed_timings(wildcards) -> list[str]:
+    """The timings of every dataset and method: one seed's do, as time hardly depends on it."""
+    runs = [run for run in configuration.runs() if run.seed == configuration.seeds[0]]
+    return [f"{run.folder(Path(RESULTS))}/latency.csv" for run in runs]
+
+
+def asked_timings(wildcards) -> list[str]:
+    """The timings that the experiment itself asks for; others are taken by `snakemake latency`."""
+    return first_seed_timings(wildcards) if configuration.latency and not PARTIAL else []
+
+
 def timings(wildcards) -> list[str]:
-    """What a figure shows beside the summary: the timings taken so far (`snakemake latency`), which it does not ask for."""
-    paths = (run.folder(Path(RESULTS)) / "latency.csv" for run in configuration.runs())
-    return [str(path) for path in paths if path.exists()] if wildcards.figure == "accuracy_latency" else []
+    """What a figure shows beside the summary: the timings that are asked for, and others taken so far."""
+    if wildcards.figure != "accuracy_latency":
+        return []
+    asked = asked_timings(wildcards)
+    paths = [f"{run.folder(Path(RESULTS))}/latency.csv" for run in configuration.runs()]
+    return asked + [path for path in paths if path not in asked and Path(path).exists()]
 
 
 def caption(wildcards) -> str:

@@ -42,7 +42,7 @@ rule evaluate:
         f"python -m benchmark evaluate {OF_RUN} {WITH_BOTH} > {{log}} 2>&1"
 
 
-# Not part of the default target: `snakemake latency` times the first seed of every dataset and method, one run at a time.
+# One run at a time, with all processors to itself.
 rule time_run:
     input:
         f"{RUN}/trained",
@@ -60,8 +60,4 @@ rule time_run:
 
 rule latency:
     input:
-        [
-            f"{run.folder(Path(RESULTS))}/latency.csv"
-            for run in configuration.runs()
-            if run.seed == configuration.seeds[0]
-        ],
+        first_seed_timings,

@@ -19,7 +19,7 @@ class DynaLay(IntrospectiveClassifier):
         image_shape: (channels, height, width) of the normalised input.
         classes: the number of classes.
         channels: of each layer.
-        strides: of each layer's transition.
+        strides: of each layer's transition; 0 for a layer without one, which receives what is below as it is.
         fpi: which layers are FPI layers; the others are conventional (one evaluation, never chosen).
         cell: what the layers iterate; see `dynalay.cells`.
         gain_bound: bounds the gain of each of the cell's convolutions (`dynalay.regularisation.bound_gain`), so that
@@ -72,12 +72,19 @@ class DynaLay(IntrospectiveClassifier):
     ) -> None:
         if not len(channels) == len(strides) == len(fpi):
             raise ValueError(f"channels={channels}, strides={strides} and fpi={fpi} must have one entry per layer")
+        below = (channels[0], *channels)
+        for number, (received, width, stride) in enumerate(zip(below, channels, strides, strict=False), start=1):
+            if stride == 0 and received != width:
+                raise ValueError(
+                    f"channels={channels}, strides={strides}: layer {number} has {width} channels and receives "
+                    f"{received}, so it needs a transition; give it a stride of 1 or more"
+                )
         if gain_bound is not None and cell != "residual":
             raise ValueError(f"gain_bound={gain_bound} is for cell='residual'; what cell={cell!r} normalises undoes it")
         stem = nn.Sequential(*_conv_norm(image_shape[0], channels[0]))
         transitions = [
-            nn.Sequential(nn.ReLU(), *_conv_norm(below, width, stride))
-            for below, width, stride in zip((channels[0], *channels), channels, strides, strict=False)
+            nn.Sequential(nn.ReLU(), *_conv_norm(received, width, stride)) if stride else nn.Identity()
+            for received, width, stride in zip(below, channels, strides, strict=False)
         ]
         cells = [CELLS[cell](width) for width in channels]
         layers = [

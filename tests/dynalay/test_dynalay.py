@@ -393,6 +393,7 @@ def test_damping_slows_the_iteration_down():
     ("parameters", "message"),
     [
         ({"channels": (4, 8), "strides": (1,)}, "one entry per layer"),
+        ({"strides": (0, 0)}, "layer 2 has 8 channels and receives 4, so it needs a transition"),
         ({"solver": "broyden", "damping": 0.5}, "Broyden"),
         ({"cell": "recall", "gain_bound": 0.5}, "is for cell='residual'"),
     ],

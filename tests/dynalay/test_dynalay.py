@@ -57,6 +57,31 @@ def undecided(model, spread=0.5, seed=5):
 # Inference
 
 
+@torch.inference_mode()
+def test_a_layer_without_transition_receives_what_is_below_also_after_it_was_solved():
+    network = build(channels=(4, 4), strides=(1, 0)).eval().network
+    images = batch()[0]
+    meter = Meter(network.components(), len(images))
+    before = network.direct(images, meter)
+    assert torch.equal(before.inputs[1], before.states[0])
+    rows = torch.tensor([1, 4])
+    after = network.re_evaluate(before.copy(), 0, rows, meter)
+    assert torch.equal(after.inputs[1], after.states[0])
+    moved = (after.states[0] != before.states[0]).flatten(1).any(dim=1)
+    assert moved.nonzero().flatten().tolist() == rows.tolist()
+
+
+def test_what_one_sample_becomes_without_transitions_does_not_depend_on_the_batch():
+    model = undecided(build(channels=(4, 4), strides=(0, 0), rounds=3)).eval()
+    images, point = batch()[0], OperatingPoint(0.01)
+    together, meter = classify(model, point, images)
+    costs = model.component_macs()
+    for number, image in enumerate(images):
+        alone, meter_alone = classify(model, point, image[None])
+        torch.testing.assert_close(alone[0], together[number], rtol=1e-4, atol=1e-5)
+        assert meter_alone.macs(costs)[0] == meter.macs(costs)[number]
+
+
 def test_layers_that_are_no_fpi_layers_are_never_chosen():
     model = undecided(build(fpi=(False, True)), spread=5).eval()
     for point in model.operating_points([]):
@@ -393,7 +418,10 @@ def test_damping_slows_the_iteration_down():
     ("parameters", "message"),
     [
         ({"channels": (4, 8), "strides": (1,)}, "one entry per layer"),
-        ({"strides": (0, 0)}, "layer 2 has 8 channels and receives 4, so it needs a transition"),
+        (
+            {"channels": (4, 8), "strides": (0, 0), "fpi": (True, True)},
+            "layer 2 has 8 channels and receives 4, so it needs a transition",
+        ),
         ({"solver": "broyden", "damping": 0.5}, "Broyden"),
         ({"cell": "recall", "gain_bound": 0.5}, "is for cell='residual'"),
     ],

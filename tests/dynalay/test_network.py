@@ -209,3 +209,22 @@ def test_the_jacobian_norm_falls_when_it_is_trained_on(images):
 def test_lists_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="2 layers need as many"):
         FPINetwork(nn.Identity(), [nn.Identity()], [FPILayer(nn.Identity())] * 2, nn.Identity(), (1,))
+
+
+def test_in_training_too_a_re_evaluation_normalises_with_the_statistics_of_direct_passes(images):
+    network = build()
+    for number in (1, 2):
+        network.transitions[number] = nn.Sequential(network.transitions[number], nn.BatchNorm2d(8))
+    norm = network.transitions[1][1]
+    network.train()
+    state, meter = run(network, images)
+    after_direct = norm.running_mean.clone()
+    assert after_direct.abs().sum() > 0
+    together = network.re_evaluate(state, 0, torch.tensor([1, 2, 4]), meter)
+    assert torch.equal(norm.running_mean, after_direct)
+    assert norm.training
+    alone = network.re_evaluate(state, 0, torch.tensor([2]), meter)
+    torch.testing.assert_close(together.logits[2], alone.logits[2], rtol=1e-4, atol=1e-5)
+    network.eval()
+    network.re_evaluate(state, 0, torch.tensor([2]), meter)
+    assert not norm.training

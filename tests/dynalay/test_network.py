@@ -212,12 +212,11 @@ def test_lists_of_different_lengths_are_refused():
 
 
 def test_in_training_too_a_re_evaluation_normalises_with_the_statistics_of_direct_passes(images):
-    network = build()
-    for number in (1, 2):
-        network.transitions[number] = nn.Sequential(network.transitions[number], nn.BatchNorm2d(8))
-    norm = network.transitions[1][1]
+    network, norm = build(), nn.BatchNorm2d(8)
+    network.transitions[1] = nn.Sequential(network.transitions[1], norm)
     network.train()
     state, meter = run(network, images)
+    assert norm.running_mean is not None
     after_direct = norm.running_mean.clone()
     assert after_direct.abs().sum() > 0
     together = network.re_evaluate(state, 0, torch.tensor([1, 2, 4]), meter)

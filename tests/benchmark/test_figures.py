@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -477,6 +478,17 @@ def test_accuracy_latency(tmp_path):
     found = line(panels["maze: batch 32"], "dynalay")
     assert found[:, 0] == pytest.approx(expected["macs"].to_numpy() / 32e6)
     assert found[:, 1] == pytest.approx(expected["accuracy"].to_numpy())
+
+
+def test_a_panel_is_not_stretched_by_the_poor_end_of_a_curve():
+    panel = Figure().subplots()
+    accuracy = pd.Series([0.6, 0.9, 0.93, 0.92])
+    _style.fit(panel, accuracy)
+    assert panel.get_ylim()[0] < 0.6
+    _style.fit(panel, accuracy, best=pd.Series([0.92, 0.93]))
+    low, high = panel.get_ylim()
+    assert 0.9 < low < 0.92  # every method's best is seen, and as much below the least of them as above
+    assert 0.93 < high < 0.94
 
 
 # The gallery

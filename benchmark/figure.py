@@ -73,5 +73,5 @@ def write(name: str, data: pd.DataFrame, style: Style, output: Path) -> None:
 
 def _nothing(title: str) -> Figure:
     picture = Figure(figsize=(figures.WIDTHS["column"], 0.4))
-    picture.text(0.5, 0.5, f"{title}: no finished run has anything to show", ha="center", va="center")
+    picture.text(0.5, 0.5, f"{title}: no finished run has anything to show", ha="center", va="center", fontsize=7)
     return picture

@@ -152,11 +152,11 @@ def fit(panel: Axes, accuracy: pd.Series, best: pd.Series | None = None) -> None
     """Fit a panel to its points: intervals of two or three seeds can be wider than all that there is to see.
 
     No panel shows less than two percentage points, for noise is not to look like an effect, and none much over 100%.
-    Given each method's `best` accuracy, it reaches below the least of them as far as it reaches above: what methods
-    fall to at the end of their curves can be so much less that nothing else would be seen.
+    Given the `best` accuracy of each of several methods, it reaches below the least of them as far as it reaches above:
+    what methods fall to at the end of their curves can be so much less that nothing else would be seen.
     """
     low, high = accuracy.min(), accuracy.max()
-    if best is not None:
+    if best is not None and len(best) > 1:
         low = max(low, 2 * best.min() - high)
     margin = max(0.15 * (high - low) + 0.002, (0.02 - (high - low)) / 2)
     panel.set_ylim(low - margin, min(high + margin, 1 + 0.15 * margin))

@@ -489,6 +489,8 @@ def test_a_panel_is_not_stretched_by_the_poor_end_of_a_curve():
     low, high = panel.get_ylim()
     assert 0.9 < low < 0.92  # every method's best is seen, and as much below the least of them as above
     assert 0.93 < high < 0.94
+    _style.fit(panel, accuracy, best=pd.Series([0.93]))
+    assert panel.get_ylim()[0] < 0.6  # a curve by itself is seen whole
 
 
 # The gallery

@@ -54,7 +54,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         entropy_bonus: weight of the policy's entropy when the agent begins to learn; it falls linearly to zero over
             that phase.
         warmup_share, joint_share: of all steps; the agent's own phase takes what is between.  Without a warm-up there
-            is but the joint phase.
+            is but the joint phase, and without FPI layers but the warm-up.
         direct_weight: of the direct pass in the warm-up's loss; every later round has weight 1.
         jacobian_penalty: weight of the layers' mean squared Jacobian norm in the warm-up's loss.
     """
@@ -82,7 +82,8 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         jacobian_penalty: float = 0.0,
     ) -> None:
         super().__init__(network.input_shape, classes)
-        self.phases = _phases(warmup_share, joint_share)
+        # With nothing to choose there is no agent to teach: a static network learns in every step.
+        self.phases = _phases(warmup_share, joint_share) if any(network.solved) else (Phase("warm-up"),)
         self.rounds = rounds
         self.prices = (lowest_price, highest_price)
         self.points = points

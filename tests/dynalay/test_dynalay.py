@@ -105,8 +105,7 @@ def test_without_fpi_layers_it_is_a_static_network_that_asks_no_agent():
     assert set(executions.pop("agent")) == {0}
     assert all(set(counts) == {1} for counts in executions.values())
     torch.testing.assert_close(logits, classify(model, model.default_point)[0])
-    for phase in ("warm-up", "joint"):
-        loss_of(model, phase)[0].backward()
+    loss_of(model, "warm-up")[0].backward()
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 3])
@@ -343,6 +342,11 @@ def test_without_a_warm_up_all_is_learnt_together_from_the_first_step():
 def test_shares_make_the_phases(warm_up, joint, phases):
     model = build(warmup_share=warm_up, joint_share=joint)
     assert [phase.name for phase in model.phases] == phases
+
+
+def test_a_network_without_fpi_layers_learns_in_every_step():
+    (phase,) = build(fpi=(False, False)).phases
+    assert (phase.name, phase.start, phase.peak) == ("warm-up", 0.0, 1.0)
 
 
 @pytest.mark.parametrize(("warm_up", "joint"), [(1.0, 0.0), (0.6, 0.5), (0.0, 0.0), (0.0, 0.5), (-0.1, 0.1)])

@@ -65,8 +65,8 @@ class DynaLay(IntrospectiveClassifier):
         estimator: Literal["reinforce", "gumbel"] = "reinforce",
         temperature: float = 1.0,
         entropy_bonus: float = 0.02,
-        warmup_share: float = 0.6,
-        joint_share: float = 0.1,
+        warmup_share: float = 0.0,
+        joint_share: float = 1.0,
         direct_weight: float = 1.0,
         jacobian_penalty: float = 0.0,
     ) -> None:

@@ -35,8 +35,9 @@ class IntrospectiveClassifier(AdaptiveClassifier):
     percentage point of accuracy.  The price is drawn anew for each sample in training and shown to the agent, so that
     the trained model gives the whole curve; it is the knob of the operating points.
 
-    Training has three phases: in the warm-up the network learns under random choices, with a loss after every round;
-    then the agent learns, and nothing else; then both.
+    The network learns under random choices, with a loss after every round; the agent from the network as it is then.
+    By default both learn from the first step to the last.  Or in three phases: in the warm-up the network, then the
+    agent, and nothing else; then both.
 
     Args:
         network: any stem, FPI layers and head; the states are [channels, height, width] or [channels].
@@ -54,7 +55,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         entropy_bonus: weight of the policy's entropy when the agent begins to learn; it falls linearly to zero over
             that phase.
         warmup_share, joint_share: of all steps; the agent's own phase takes what is between.  Without a warm-up there
-            is but the joint phase, and without FPI layers but the warm-up.
+            is but the joint phase (shares 0 and 1), and without FPI layers but the warm-up.
         direct_weight: of the direct pass in the warm-up's loss; every later round has weight 1.
         jacobian_penalty: weight of the layers' mean squared Jacobian norm in the warm-up's loss.
     """
@@ -76,8 +77,8 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         estimator: Literal["reinforce", "gumbel"] = "reinforce",
         temperature: float = 1.0,
         entropy_bonus: float = 0.02,
-        warmup_share: float = 0.6,
-        joint_share: float = 0.1,
+        warmup_share: float = 0.0,
+        joint_share: float = 1.0,
         direct_weight: float = 1.0,
         jacobian_penalty: float = 0.0,
     ) -> None:

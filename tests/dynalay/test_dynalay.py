@@ -19,9 +19,13 @@ SHAPE, CLASSES = (1, 6, 6), 3
 @functools.cache
 def _built(**parameters) -> DynaLay:
     torch.manual_seed(0)
-    model = DynaLay(SHAPE, CLASSES, **({"channels": (4, 8), "strides": (1, 2), "fpi": (True, True)} | parameters))
+    model = DynaLay(SHAPE, CLASSES, **(SMALL | parameters))
     model.component_macs()  # counted once, and copied along
     return model
+
+
+#: Two layers, and all three phases.
+SMALL = {"channels": (4, 8), "strides": (1, 2), "fpi": (True, True), "warmup_share": 0.6, "joint_share": 0.1}
 
 
 def build(**parameters) -> DynaLay:
@@ -250,7 +254,7 @@ def test_an_agent_learns_to_spend_on_hard_samples_and_only_while_compute_is_chea
     for step in range(steps):
         inputs, labels, _ = delayed_inputs(128, seed=step)
         meter = Meter(model.components(), 128)
-        loss, _ = model.training_loss(inputs, labels, meter, TrainingState(step / steps, generator, "agent"))
+        loss, _ = model.training_loss(inputs, labels, meter, TrainingState(step / steps, generator, "joint"))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -325,7 +329,7 @@ def test_only_the_warm_up_moves_the_statistics_of_batch_norm(phase, moves):
 
 
 def test_without_a_warm_up_all_is_learnt_together_from_the_first_step():
-    model = build(warmup_share=0.0, joint_share=1.0).train()
+    model = DynaLay(SHAPE, CLASSES).train()
     (phase,) = model.phases
     assert (phase.start, phase.peak) == (0.0, 1.0)
     before = statistics(model)

@@ -2,8 +2,8 @@
 
 Training loss, validation accuracy and the mean MACs per validation sample over the epochs, one row a dataset. Thick
 lines are means over seeds, thin lines single seeds. Losses of different methods have different terms: compare their
-course, not their height. Where an agent learns, from the vertical line on, its policy gradient's loss measures no
-error, and is left out.
+course, not their height. Where an agent learns, from the vertical line on or all along, its policy gradient's loss
+measures no error, and is left out.
 """
 
 import pandas as pd
@@ -46,9 +46,9 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
         for method, runs in shown.groupby("method", sort=False):
             look = style.look(method)
             draw_runs(panel, runs.dropna(subset="value"), "epoch", "value", look)
-            if runs["learning"].any():
-                start = runs.loc[runs["learning"], "epoch"].min() - 0.5
-                panel.axvline(start, color=look["color"], linestyle=":", linewidth=0.8, zorder=1)
+            start = runs.loc[runs["learning"], "epoch"].min()
+            if start > runs["epoch"].min():  # not where it learns from the first epoch, or never
+                panel.axvline(start - 0.5, color=look["color"], linestyle=":", linewidth=0.8, zorder=1)
         if (quantity := shown["quantity"].iloc[0]) == QUANTITIES["loss"]:
             panel.set_yscale("log")
             decades(panel.yaxis)

@@ -22,7 +22,7 @@ from tests.operator_count import operator_macs
 
 METHODS = list(all_methods())
 SHAPE, CLASSES = (2, 12, 12), 3
-STEPS, BATCH = 24, 32
+STEPS, BATCH = 60, 32
 
 every_method = pytest.mark.parametrize("name", METHODS)
 

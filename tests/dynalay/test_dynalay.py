@@ -25,7 +25,13 @@ def _built(**parameters) -> DynaLay:
 
 
 #: Two layers, and all three phases.
-SMALL = {"channels": (4, 8), "strides": (1, 2), "fpi": (True, True), "warmup_share": 0.6, "joint_share": 0.1}
+SMALL: dict[str, Any] = {
+    "channels": (4, 8),
+    "strides": (1, 2),
+    "fpi": (True, True),
+    "warmup_share": 0.6,
+    "joint_share": 0.1,
+}
 
 
 def build(**parameters) -> DynaLay:

@@ -14,16 +14,6 @@ from dynalay.agent import Agent
 from dynalay.policies import AgentPolicy
 
 SHAPE, CLASSES = (1, 6, 6), 3
-
-
-@functools.cache
-def _built(**parameters) -> DynaLay:
-    torch.manual_seed(0)
-    model = DynaLay(SHAPE, CLASSES, **(SMALL | parameters))
-    model.component_macs()  # counted once, and copied along
-    return model
-
-
 #: Two layers, and all three phases.
 SMALL: dict[str, Any] = {
     "channels": (4, 8),
@@ -32,6 +22,14 @@ SMALL: dict[str, Any] = {
     "warmup_share": 0.6,
     "joint_share": 0.1,
 }
+
+
+@functools.cache
+def _built(**parameters) -> DynaLay:
+    torch.manual_seed(0)
+    model = DynaLay(SHAPE, CLASSES, **(SMALL | parameters))
+    model.component_macs()  # counted once, and copied along
+    return model
 
 
 def build(**parameters) -> DynaLay:

@@ -31,7 +31,7 @@ from benchmark.configuration import Configuration, Run
 from benchmark.data import Dataset, Split
 from benchmark.errors import UserError
 from benchmark.gpu_slots import gpu_slot, visible_gpus
-from benchmark.training import autocast, build_model, build_optimizer
+from benchmark.training import autocast, build_model, build_optimizer, warn_of_emulation
 from dynalay.classifier import Phase, TrainingState
 from dynalay.meter import Meter
 
@@ -95,6 +95,8 @@ def main(arguments: argparse.Namespace) -> None:
     # The device in mind is elsewhere if its speed is given; MACs are metered on any.
     with gpu_slot("cpu" if given else arguments.device):
         device = chosen_device("cpu" if given else arguments.device)
+        if not given:
+            warn_of_emulation({run.recipe.precision for run in experiment.runs()}, device)
         table = estimate(experiment, arguments.data, device, given, startup)
     cuda = device.type == "cuda" or arguments.device == "cuda"
     jobs = arguments.jobs or (len(visible_gpus()) if cuda else os.cpu_count()) or 1

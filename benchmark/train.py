@@ -23,7 +23,7 @@ from benchmark.configuration import Run
 from benchmark.files import atomic_write
 from benchmark.gpu_slots import gpu_slot
 from benchmark.stopping import StopRequest
-from benchmark.training import Progress, train
+from benchmark.training import Progress, train, warn_of_emulation
 
 #: What a training leaves, and what is made from that.
 RESULTS = ("model.safetensors", "history.csv", "records.parquet", "costs.json")
@@ -56,6 +56,7 @@ def main(arguments: argparse.Namespace) -> None:
                 if leads:
                     clear(folder, arguments.restart)
                     provenance.warn_of_changes()
+                    warn_of_emulation({run.recipe.precision}, device)
                     provenance.update(
                         folder, run, status="training", started=time.strftime("%Y-%m-%dT%H:%M:%S%z"), error=None,
                         data=dataset.fingerprint, processes=team.size, **provenance.environment(device),

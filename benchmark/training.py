@@ -7,8 +7,9 @@ same bytes (on the same machine) as one that was never disturbed.  Several proce
 """
 
 import math
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -246,6 +247,19 @@ def autocast(recipe: Recipe, device: torch.device) -> Any:
     if recipe.precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+def warn_of_emulation(precisions: Collection[str], device: torch.device) -> None:
+    """Say so when one of the recipes' `precisions` is one for which the processor has no instructions."""
+    if "bfloat16" not in precisions or device.type != "cpu":
+        return
+    capabilities = torch.cpu.get_capabilities()
+    if not any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16")):
+        print(
+            "warning: this processor has no bfloat16 instructions, and emulating them takes several times as long as "
+            "float32 does; precision: float32 in the recipe avoids it, and makes all its runs anew",
+            file=sys.stderr,
+        )
 
 
 @torch.inference_mode()

@@ -21,8 +21,8 @@ datasets:
   digits: {parameters: {train_samples: 200}}
   cifar10: {parameters: {validation: 0.2, test_samples: 1000}}
 methods:
-  resnet8: {kind: resnet, parameters: {depth: 8, channels: [4, 4, 4]}}
-  resnet14: {kind: resnet, parameters: {depth: 14, channels: [4, 4, 4]}}
+  resnet8: {kind: resnet, parameters: {depth: 8, channels: [8, 8, 8]}}
+  resnet14: {kind: resnet, parameters: {depth: 14, channels: [8, 8, 8]}}
 """
 
 

@@ -21,8 +21,8 @@ reference: resnet
 recipe: {epochs: 1}
 datasets: {digits: {parameters: {train_samples: 128}}}
 methods:
-  resnet: {parameters: {depth: 8, channels: [4, 4, 4]}}
-  branchynet: {parameters: {depth: 8, channels: [4, 4, 4], points: 3}}
+  resnet: {parameters: {depth: 8, channels: [8, 8, 8]}}
+  branchynet: {parameters: {depth: 8, channels: [8, 8, 8], points: 3}}
 """
 
 

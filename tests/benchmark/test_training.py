@@ -139,3 +139,22 @@ def test_a_metric_is_averaged_over_the_steps_that_have_it():
         values = {"loss": torch.tensor(float(step))} | ({"reward": torch.tensor(2.0)} if step == 3 else {})
         training._add(sums, values)
     assert {name: (value[0] / value[1]).item() for name, value in sums.items()} == {"loss": 1.5, "reward": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precisions", "warned"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, {"float32", "bfloat16"}, True),
+        ({"avx2": True, "avx512_bf16": False}, {"float32"}, False),
+        ({"avx512_bf16": True}, {"bfloat16"}, False),
+        ({"amx_bf16": True}, {"bfloat16"}, False),
+        ({"neon": True, "bf16": True}, {"bfloat16"}, False),
+        ({"neon": True}, {"bfloat16"}, True),
+    ],
+)
+def test_emulated_bfloat16_is_told(monkeypatch, capsys, capabilities, precisions, warned):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    training.warn_of_emulation(precisions, CPU)
+    assert ("warning: this processor has no bfloat16" in capsys.readouterr().err) == warned
+    training.warn_of_emulation(precisions, torch.device("cuda"))
+    assert capsys.readouterr().err == ""

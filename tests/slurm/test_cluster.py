@@ -31,7 +31,7 @@ recipe: {epochs: 40}
 datasets:
   digits:
 methods:
-  resnet: {parameters: {depth: 8, channels: [4, 4, 4]}}
+  resnet: {parameters: {depth: 8, channels: [8, 8, 8]}}
 """
 REQUEUED, KILLED, WARNED, OVERDUE = range(4)
 

@@ -20,13 +20,13 @@ recipe: {epochs: 1, batch_size: 32}
 datasets:
   digits: {parameters: {train_samples: 64, test: 40, validation: 40}}
 methods:
-  small: {kind: resnet, parameters: {depth: 8, channels: [4, 4, 4]}}
-  large: {kind: resnet, parameters: {depth: 8, channels: [8, 8, 8]}}
+  small: {kind: resnet, parameters: {depth: 8, channels: [8, 8, 8]}}
+  large: {kind: resnet, parameters: {depth: 8, channels: [16, 16, 16]}}
 """
 # The finished grid is made once.
 pytestmark = pytest.mark.xdist_group("pipeline")
 
-LARGE = "channels: [8, 8, 8]"
+LARGE = "channels: [16, 16, 16]"
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_deleted_figure_is_redrawn_alone(grid):
 
 @pytest.mark.slow
 def test_only_the_runs_whose_own_parameters_changed_are_done_again(grid):
-    (grid / "grid.yaml").write_text(GRID.replace(LARGE, "channels: [8, 8, 4]"))
+    (grid / "grid.yaml").write_text(GRID.replace(LARGE, "channels: [16, 16, 8]"))
     _, output = run(grid, "--cores", "2", "--dry-run")
     announced = jobs(output)
     assert (announced["train"], announced["evaluate"], announced["summary"]) == (2, 2, 1)

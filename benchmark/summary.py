@@ -387,7 +387,7 @@ def _actions(grid: _Grid) -> pd.DataFrame:
     parts = [grid.by_point_and("action", nothing, round=nothing, samples=nothing)]
     for number, taken in _rounds(grid).items():
         actions = np.arange(taken.max() + 1)
-        counts = np.stack([(taken == action).sum(axis=1) for action in actions], axis=1)
+        counts = (taken[:, None] == actions[:, None]).sum(axis=2)
         parts.append(grid.by_point_and("action", actions, round=np.array([number]), samples=counts))
     table = pd.concat(parts[1:] or parts, ignore_index=True)
     return table[table["samples"] > 0]

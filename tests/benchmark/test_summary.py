@@ -72,6 +72,21 @@ def test_the_order_of_rows_in_records_does_not_matter(written, tmp_path):
     assert both["ece_x"].tolist() == pytest.approx(both["ece_y"].tolist())
 
 
+def test_a_dynalay_that_asks_no_agent_is_summarised(written, tmp_path):
+    configuration, _, _ = written
+    for seed in configuration.seeds:
+        run = configuration.run("maze", "dynalay", seed)
+        Experiment(samples=240, points=5).write_run(run, tmp_path)
+        path = run.folder(tmp_path) / "records.parquet"
+        rows = records.read(path)
+        actions = [name for name in rows.columns if name.startswith("note.action")]
+        records.write(path, rows.assign(**dict.fromkeys(actions, np.int16(-1))))
+    folder = summary.write(configuration, tmp_path)
+    runs = pd.read_parquet(folder / "runs.parquet").query("dataset == 'maze' and method == 'dynalay'")
+    assert set(runs["status"]) == {"done"}
+    assert pd.read_parquet(folder / "actions.parquet").empty
+
+
 def test_calibration_error_by_hand():
     confidence = np.array([[0.9, 0.95, 0.4, 1.0], [0.5, 0.5, 0.5, 0.5]])
     correct = np.array([[True, False, True, True], [True, False, True, False]])

@@ -542,7 +542,8 @@ def test_gallery(evidence, monkeypatch):
     assert any(gallery.path_text(row.path) in text for text in below)
 
 
-def test_a_gallery_leaves_out_datasets_that_are_not_there(evidence, capsys):
+def test_a_gallery_leaves_out_datasets_that_are_not_there(evidence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # away from what the checkout's data folder may hold
     assert gallery.data(evidence).empty
     assert "is left out: " in capsys.readouterr().out
 

@@ -99,13 +99,23 @@ class Style:
         return figure, panels
 
     def legend(self, figure: Figure, handles: Sequence[Artist]) -> None:
-        """One legend for all panels, above them, row by row, as many abreast as fit; the figure grows by its height."""
+        """One legend for all panels, above them, row by row, as many abreast as fit; the figure grows by its height.
+
+        Beside a lone panel on a page, where above it the legend would be as high as the panel.
+        """
         widths = [0.46 + 0.055 * len(str(handle.get_label())) for handle in handles]
         one_row = sum(widths) < figure.get_figwidth()
         columns = len(handles) if one_row else max(1, int(figure.get_figwidth() / max(widths)))
-        figure.set_figheight(figure.get_figheight() + 0.16 * math.ceil(len(handles) / columns))
+        height = 0.16 * math.ceil(len(handles) / columns)
+        if height > figure.get_figheight() / 2 and figure.get_figwidth() < self.width:
+            figure.set_size_inches(self.width, max(figure.get_figheight(), 0.16 * len(handles) + 0.3))
+            figure.legend(handles=handles, loc="outside right upper")
+            return
+        figure.set_figheight(figure.get_figheight() + height)
         by_column = [handle for first in range(columns) for handle in handles[first::columns]]
         figure.legend(handles=by_column, loc="outside upper left", ncols=columns)
+        if height > figure.get_figheight() / 3:  # so high that it would reach a label in the figure's middle
+            figure.supylabel(figure.get_supylabel(), y=0.5 * (1 - height / figure.get_figheight()))
 
     def handle(self, method: str, **line: Any) -> Line2D:
         """A method's entry in a legend."""

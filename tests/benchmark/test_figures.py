@@ -14,10 +14,11 @@ from matplotlib.transforms import Bbox
 
 from benchmark import __main__ as command_line
 from benchmark import configuration as configurations
-from benchmark import figures, records, summary
+from benchmark import figures, records, summary, tables
 from benchmark.configuration import Configuration
 from benchmark.figures import Evidence, Style, _style, accuracy_compute, accuracy_latency, gallery, performance_profile
 from benchmark.figures._evidence import mean_curves, middle_points
+from benchmark.outcomes import Outcomes
 from tests.benchmark.synthetic import Experiment
 
 #: Their data does not come from records, so the synthetic experiment has none of it; they have tests of their own.
@@ -294,6 +295,55 @@ def test_price(evidence):
     macs = data[(data["quantity"] == "MACs") & (data["dataset"] == "maze")].sort_values("knob")
     assert line(panels["maze: MACs"], "MACs") == pytest.approx(macs[["knob", "value"]].to_numpy())
     assert macs["value"].is_monotonic_decreasing
+
+
+def test_ablations(evidence):
+    data, panels = drawn("ablations", evidence)
+    assert data["method"].unique().tolist() == ["dynalay", "dynalay-unrolled"]
+    metrics, cells = tables.ablations(Outcomes(evidence.folder))
+    for (dataset, method), row in cells.items():
+        shown = data[(data["dataset"] == dataset) & (data["method"] == method)].set_index("quantity")
+        means, seeds = shown[shown["seed"].isna()], shown[shown["seed"].notna()]
+        assert means.loc["MACs", "value"] == pytest.approx(row["macs"].estimate.value)
+        assert means.loc["MACs", ["low", "high"]].tolist() == pytest.approx(row["macs"].interval(metrics["macs"]))
+        expected = row["difference"].estimate.value if "difference" in row else 0.0  # DynaLay's to itself
+        assert means.loc["accuracy", "value"] == pytest.approx(expected)
+        assert seeds.loc["accuracy", "value"].mean() == pytest.approx(expected)
+        place = ["dynalay", "dynalay-unrolled"].index(method)
+        assert line(panels[f"{dataset}: accuracy"], method)[0] == pytest.approx([expected, place])
+    assert [label.get_text() for label in panels["maze: accuracy"].get_yticklabels()] == ["dynalay", "dynalay-unrolled"]
+
+
+def test_a_variant_that_lacks_seeds_has_points_but_no_mean(tmp_path):
+    experiment = Experiment(samples=60, points=5, missing=("maze/dynalay-unrolled/seed2",))
+    configuration = experiment.write(tmp_path)
+    summary.write(configuration, tmp_path)
+    data, panels = drawn("ablations", Evidence(configuration, tmp_path))
+    lacking = data[(data["dataset"] == "maze") & (data["method"] == "dynalay-unrolled")]
+    assert sorted(lacking["seed"]) == [0, 0, 1, 1]
+    assert len(line(panels["maze: MACs"], "dynalay-unrolled")) == 0
+    labels = [label.get_text() for label in panels["maze: accuracy"].get_yticklabels()]
+    assert labels == ["dynalay", "dynalay-unrolled (2/3)"]
+
+
+@pytest.mark.parametrize("width", figures.WIDTHS)
+@pytest.mark.parametrize("datasets", [1, 2])
+def test_a_long_legend_stays_clear_of_panels_and_labels(width, datasets):
+    names = [f"a-variant-of-long-name-{number}" for number in range(19)]
+    data = pd.DataFrame({"dataset": [f"set{number}" for number in range(datasets)]})
+    look = Style(names, width=width)
+    with figures.applied():
+        picture, _ = look.panels(data)
+        label = picture.supylabel("test accuracy (%)")
+        look.legend(picture, [look.handle(name) for name in names])
+        picture.draw_without_rendering()
+    assert picture.get_figwidth() in (figures.WIDTHS[width], figures.WIDTHS["column"])
+    (legend,) = picture.legends
+    panels = Bbox.union([panel.get_tightbbox() for panel in picture.axes])
+    assert not legend.get_window_extent().overlaps(panels)
+    assert not legend.get_window_extent().overlaps(label.get_window_extent())
+    assert panels.y0 < label.get_window_extent().y0 < label.get_window_extent().y1 < panels.y1
+    assert legend.get_window_extent().x1 <= picture.bbox.x1 + 1
 
 
 def test_agent_controls(evidence):

@@ -175,7 +175,8 @@ def fit(panel: Axes, accuracy: pd.Series, best: pd.Series | None = None) -> None
 def decades(axis: Axis) -> None:
     """Label a logarithmic axis in plain numbers: 1, 2, 5, 10 where it spans few powers of ten."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+    few = 300 if axis.axis_name == "y" else 100  # below each other there is room for more labels than abreast
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < few * low else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

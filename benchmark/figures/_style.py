@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
@@ -175,7 +175,7 @@ def fit(panel: Axes, accuracy: pd.Series, best: pd.Series | None = None) -> None
 def decades(axis: Axis) -> None:
     """Label a logarithmic axis in plain numbers: 1, 2, 5, 10 where it spans few powers of ten."""
     low, high = axis.get_view_interval()
-    few = 300 if axis.axis_name == "y" else 100  # below each other there is room for more labels than abreast
+    few = 100 if isinstance(axis, XAxis) else 300  # below each other there is room for more labels than abreast
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < few * low else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

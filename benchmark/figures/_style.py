@@ -101,7 +101,7 @@ class Style:
     def legend(self, figure: Figure, handles: Sequence[Artist]) -> None:
         """One legend for all panels, above them, row by row, as many abreast as fit; the figure grows by its height.
 
-        Beside a lone panel on a page, where above it the legend would be as high as the panel.
+        Beside a lone panel on a page, where above it the legend would be more than half as high as the panel.
         """
         widths = [0.46 + 0.055 * len(str(handle.get_label())) for handle in handles]
         one_row = sum(widths) < figure.get_figwidth()

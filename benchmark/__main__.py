@@ -1,7 +1,7 @@
 """The command line: one verb a step of the pipeline.
 
-A verb is a module of this package that defines `add_arguments(parser)` and `main(arguments)`; its docstring is its
-help.  Only the verb that is called is imported, so that cheap verbs stay cheap.
+A verb is a module of `benchmark.commands` that defines `add_arguments(parser)` and `main(arguments)`; its docstring is
+its help.  Only the verb that is called is imported, so cheap verbs stay cheap.
 """
 
 import argparse
@@ -23,12 +23,10 @@ warnings.filterwarnings("ignore", "`torch.jit.script", category=DeprecationWarni
 def verbs() -> dict[str, str]:
     """Every verb and its docstring, found without importing anything."""
     found = {}
-    folder = Path(__file__).parent
-    for source in sorted((*folder.glob("*.py"), *folder.glob("*/__init__.py"))):
+    for source in sorted((Path(__file__).parent / "commands").glob("*.py")):
         tree = ast.parse(source.read_text())
         if any(isinstance(node, ast.FunctionDef) and node.name == "add_arguments" for node in tree.body):
-            name = source.parent.name if source.stem == "__init__" else source.stem
-            found[name] = ast.get_docstring(tree) or ""
+            found[source.stem] = ast.get_docstring(tree) or ""
     return found
 
 
@@ -48,10 +46,10 @@ def main(argv: list[str] | None = None) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         if name in argv[:1]:
-            importlib.import_module(f"benchmark.{name}").add_arguments(command)
+            importlib.import_module(f"benchmark.commands.{name}").add_arguments(command)
     arguments = parser.parse_args(argv)
     try:
-        importlib.import_module(f"benchmark.{arguments.verb}").main(arguments)
+        importlib.import_module(f"benchmark.commands.{arguments.verb}").main(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -17,6 +17,9 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("dynalay", "baselines", "benchmark", "workflow")  # each may import itself and those before it
+#: The rooms of `benchmark`, from the ground up: each may import its own modules and those of the rooms before it.
+ROOMS = (("errors", "files"), ("experiment",), ("data",), ("training",), ("evaluation",), ("analysis",),
+         ("figures",), ("report",), ("commands",))  # fmt: skip
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 #: Runtime dependencies that no file imports.
@@ -76,6 +79,67 @@ def test_imports_run_one_way(package):
         if name.partition(".")[0] in above
     ]
     assert not wrong
+
+
+def test_rooms_of_the_benchmark_import_one_way():
+    floor = {room: number for number, rooms in enumerate(ROOMS) for room in rooms}
+    wrong = []
+    for path in sources("benchmark"):
+        room = path.relative_to(ROOT / "benchmark").with_suffix("").parts[0]
+        if room in ("__init__", "__main__"):
+            continue
+        for name in imports(path):
+            package, _, rest = name.partition(".")
+            if package == "benchmark" and rest and floor[rest.partition(".")[0]] > floor[room]:
+                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not wrong
+
+
+def test_every_folder_and_file_of_the_benchmark_is_a_known_room():
+    found = {path.stem for path in (ROOT / "benchmark").iterdir() if not path.name.startswith((".", "__"))}
+    assert found == {room for rooms in ROOMS for room in rooms}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Also through several steps; imports inside functions count."""
+    files = {path: path.relative_to(ROOT).with_suffix("") for package in LAYERS for path in sources(package)}
+    modules = {".".join(name.parts).removesuffix(".__init__"): path for path, name in files.items()}
+    edges = {name: {_module(target, modules) for target in imported_names(path)} - {None, name}
+             for name, path in modules.items()}  # fmt: skip
+    circle = _circle(edges)
+    assert not circle, " -> ".join(circle)
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """What a file imports, down to the names: `from a import b` is both `a` and `a.b`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _module(name: str, modules: dict[str, Path]) -> str | None:
+    """The module that an imported name is, or lies in."""
+    parent = name.rpartition(".")[0]
+    return name if name in modules else parent if parent in modules else None
+
+
+def _circle(edges: dict[str, set[str]]) -> list[str]:
+    """Some circle of modules, or nothing."""
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name not in done:
+            for target in sorted(edges[name]):
+                if found := visit(target, [*path, name]):
+                    return found
+            done.add(name)
+        return []
+
+    return next((found for name in sorted(edges) if (found := visit(name, []))), [])
 
 
 def test_dynalay_knows_nothing_of_datasets_files_or_snakemake():

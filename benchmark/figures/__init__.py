@@ -21,8 +21,8 @@ from typing import Protocol, cast
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmark.configuration import Configuration
 from benchmark.errors import UserError
+from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
 from benchmark.figures._style import WIDTHS, Style, applied
 

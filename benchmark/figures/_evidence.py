@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from benchmark import statistics
-from benchmark.configuration import Configuration
+from benchmark.analysis import statistics
+from benchmark.analysis.outcomes import middle_point
 from benchmark.errors import UserError
-from benchmark.outcomes import middle_point
+from benchmark.experiment.configuration import Configuration
 
 if TYPE_CHECKING:
     from benchmark.data import Dataset

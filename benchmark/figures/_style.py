@@ -125,7 +125,7 @@ class Style:
 @contextmanager
 def applied() -> Iterator[None]:
     """Draw and save with the suite's style file, and leave matplotlib's settings as they were."""
-    with mpl.rc_context(fname=Path(__file__).parents[1] / "style.mplstyle"):
+    with mpl.rc_context(fname=Path(__file__).with_name("style.mplstyle")):
         yield
 
 

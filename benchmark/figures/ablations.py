@@ -14,12 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from benchmark.configuration import Configuration
+from benchmark.analysis.formatting import Cell
+from benchmark.analysis.outcomes import Outcomes
+from benchmark.analysis.tables import ablations
+from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence, agent_method
 from benchmark.figures._style import STATIC, WIDTHS, Style, counts
-from benchmark.outcomes import Outcomes
-from benchmark.tables import ablations
-from benchmark.tabulation import Cell
 
 DIFFERENCE, MACS = "accuracy", "MACs"
 #: Differences up to this are drawn on a linear scale.

@@ -10,7 +10,7 @@ points: wide bands run out of them, and so do points far below what every method
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmark.configuration import Configuration
+from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence, mean_curves
 from benchmark.figures._style import Style, band, decades, fit, shares
 

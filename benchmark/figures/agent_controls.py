@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmark.configuration import Configuration
+from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence, agent_method, mean_curves
 from benchmark.figures._style import Style, band, counts, fit, shares
 

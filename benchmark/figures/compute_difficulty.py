@@ -10,7 +10,7 @@ tell hard from easy.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmark.configuration import Configuration
+from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import RUN, Evidence, mean_over_seeds
 from benchmark.figures._style import Style, band, counts
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmark.configuration import Configuration
+from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import RUN, Evidence, agent_method
 from benchmark.figures._style import COLOURS, Style, counts, shares
 

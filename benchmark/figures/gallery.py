@@ -18,11 +18,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.configuration import Configuration
+from benchmark.analysis.formatting import significant
 from benchmark.errors import UserError
+from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence, agent_method
 from benchmark.figures._style import HOLE, Style
-from benchmark.tabulation import significant
 
 _ORANGE, _BLUE = np.array([230, 130, 0]), np.array([25, 125, 255])  # together they give white
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from benchmark.configuration import Configuration
+from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence, agent_method
 from benchmark.figures._style import Style, action_look, action_name, draw_stack, shares
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmark import statistics
-from benchmark.configuration import Configuration
+from benchmark.analysis import statistics
+from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import RUN, Evidence
 from benchmark.figures._style import Style, shares
 

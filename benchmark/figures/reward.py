@@ -7,7 +7,7 @@ line for each seed, the thick one is their mean. Epochs before the agent learns 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmark.configuration import Configuration
+from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import RUN, Evidence, agent_method
 from benchmark.figures._style import Style, draw_runs
 

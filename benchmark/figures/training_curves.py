@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from benchmark.configuration import Configuration
+from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import RUN, Evidence
 from benchmark.figures._style import Style, counts, decades, draw_runs, shares
 

@@ -17,11 +17,12 @@ import jinja2
 import matplotlib.image
 import pandas as pd
 
-from benchmark import figures, provenance
+from benchmark import figures
+from benchmark.analysis.formatting import Cell, Metric, Table, points, probability, significant
+from benchmark.analysis.outcomes import Outcomes
+from benchmark.analysis.tables import make
+from benchmark.experiment import provenance
 from benchmark.figures import Evidence, Style, gallery
-from benchmark.outcomes import Outcomes
-from benchmark.tables import make
-from benchmark.tabulation import Cell, Metric, Table, points, probability, significant
 
 _HERE = Path(__file__).parent
 #: A larger vector picture is shown by its pixels: thousands of points make it heavy and slow.

@@ -41,7 +41,13 @@ TOTAL = 16
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     # The last one is what torch's optimisers import in their first step, which takes them seconds.
-    ["benchmark.__main__", "benchmark.train", "dynalay.dynalay", "benchmark.data.kinds.digits", "torch._dynamo"]
+    [
+        "benchmark.__main__",
+        "benchmark.commands.train",
+        "dynalay.dynalay",
+        "benchmark.data.kinds.digits",
+        "torch._dynamo",
+    ]
 )
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
-from benchmark import records
-from benchmark.configuration import Configuration, Recipe, Run
+from benchmark.evaluation import records
+from benchmark.experiment.configuration import Configuration, Recipe, Run
 
 ROUNDS = 4
 LAYERS = 3

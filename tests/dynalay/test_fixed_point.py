@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torchdeq import get_deq
 
-from benchmarks.solvers import compare
 from dynalay.components import component_cost
 from dynalay.fixed_point import SOLVERS, Anderson, Broyden, Picard, solve
 from dynalay.meter import Meter
+from timings.solvers import compare
 
 EXACT: dict[str, Any] = {"relative_tolerance": 1e-11, "max_iterations": 1000}
 TORCHDEQ = {"Picard": "fixed_point_iter", "Anderson": "anderson", "Broyden": "broyden"}

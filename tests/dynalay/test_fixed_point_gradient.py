@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torchdeq import get_deq
 
-from benchmarks.memory import make_layer, saved_bytes
 from dynalay.fixed_point import SOLVERS, Picard, fixed_point
+from timings.memory import make_layer, saved_bytes
 
 EXACT: dict[str, Any] = {"relative_tolerance": 1e-12, "max_iterations": 1000}
 CONTRACTIONS = torch.linspace(0.1, 0.95, 5, dtype=torch.float64)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import dynalay
-from benchmark import configuration
+from benchmark.experiment import configuration
 from dynalay import DynaLay
 
 ROOT = Path(__file__).parents[2]

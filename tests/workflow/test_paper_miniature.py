@@ -11,8 +11,8 @@ from torchvision import datasets
 
 from benchmark import data
 from benchmark.__main__ import main
-from benchmark.configuration import load
-from tests.data.test_torchvision_sets import idx, md5
+from benchmark.experiment.configuration import load
+from tests.benchmark.data.test_torchvision_sets import idx, md5
 from tests.workflow import pipeline
 
 PAPER = pipeline.ROOT / "config" / "paper.yaml"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
 
-from benchmark import configuration as configurations
+from benchmark.experiment import configuration as configurations
 from benchmark.errors import UserError
 
 # Slurm's warning before a time limit (SIGUSR1) goes to every process of a job.  Only the training acts on it; the Snakemake

@@ -1,0 +1,1 @@
+"""Analysis: from records to estimates, tables and verdicts."""

@@ -1,0 +1,81 @@
+"""Arguments that several verbs share, and what they stand for."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.errors import UserError
+from benchmark.experiment import configuration
+
+if TYPE_CHECKING:
+    import torch
+
+    from benchmark.data import Dataset
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name one run, its folders and its device."""
+    parser.add_argument(
+        "--config", type=Path, required=True, help="the experiment's configuration, such as config/quick.yaml"
+    )
+    parser.add_argument("--dataset", required=True, help="a dataset's label in the configuration")
+    parser.add_argument("--method", required=True, help="a method's label in the configuration")
+    parser.add_argument("--seed", type=int, required=True, help="one of the configuration's seeds")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="the folder of all results (default: results)"
+    )
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of all data (default: data)")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="auto takes a GPU where there is one (default)",
+    )
+
+
+def named_run(arguments: argparse.Namespace) -> configuration.Run:
+    """The run that the arguments name.
+
+    Raises:
+        UserError: the configuration has a mistake, or no such run.
+    """
+    return configuration.load(arguments.config).run(arguments.dataset, arguments.method, arguments.seed)
+
+
+def prepared(arguments: argparse.Namespace) -> "tuple[configuration.Run, Dataset, torch.device]":
+    """The run that the arguments name, its dataset and its device.
+
+    Raises:
+        UserError: the configuration, the data or the device is not as it should be.
+    """
+    from benchmark import data
+
+    run = named_run(arguments)
+    device = chosen_device(arguments.device)
+    data.prepare(run.dataset_kind, run.dataset_parameters, arguments.data)
+    return run, data.load(run.dataset_kind, run.dataset_parameters, arguments.data), device
+
+
+def chosen_device(name: str) -> "torch.device":
+    """The device for ``--device name``; to be asked while holding a GPU slot, since CUDA looks once what it may see.
+
+    Raises:
+        UserError: a GPU was asked for, and torch can use none.
+    """
+    import torch
+
+    if name != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    trouble = (
+        "torch finds no GPU that it can use"
+        + ("" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})")
+        + ("" if torch.version.cuda else "; it is built without CUDA")
+    )
+    if name == "cuda":
+        raise UserError(f"--device cuda: {trouble}. Use --device cpu, or look at nvidia-smi and the driver's version.")
+    if name == "auto" and visible:
+        print(f"warning: {trouble}, so the CPU is used; --device cuda makes this an error", file=sys.stderr)
+    return torch.device("cpu")

@@ -1,0 +1,52 @@
+"""Record what a trained run does with every sample at every operating point.
+
+Examples:
+  python -m benchmark evaluate --config config/quick.yaml --dataset digits --method dynalay --seed 0
+
+Reads model.safetensors; writes costs.json and records.parquet, from which every table and figure is made.  Operating
+points are chosen on the validation split; the test split is read here and nowhere else.
+"""
+
+import argparse
+import time
+
+from benchmark.commands.arguments import add_run_arguments, named_run, prepared
+from benchmark.evaluation import records
+from benchmark.evaluation.recording import evaluate, load_trained
+from benchmark.experiment import provenance
+from benchmark.experiment.attempt import attempt
+from benchmark.files import write_json
+from benchmark.training.gpu_slots import gpu_slot
+from dynalay.components import component_costs
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which run, and where."""
+    add_run_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Evaluate the run and write its costs and records."""
+    run = named_run(arguments)
+    folder = run.folder(arguments.results)
+    with attempt(run, folder), gpu_slot(arguments.device):
+        _, dataset, device = prepared(arguments)
+        model = load_trained(run, dataset, folder, device)
+        provenance.warn_of_changes()
+        started = time.perf_counter()
+        costs = component_costs(model.components())
+        frame = evaluate(model, dataset, device)
+        write_json(
+            folder / "costs.json",
+            {name: {"macs": cost.macs, "uncounted": dict(cost.uncounted)} for name, cost in costs.items()},
+        )
+        records.write(folder / "records.parquet", frame)
+        seconds = time.perf_counter() - started
+        trained, evaluated = provenance.read(folder)["code"], provenance.code()
+        provenance.update(
+            folder, run, status="evaluated", error=None, evaluation_seconds=round(seconds, 1),
+            code=trained | {"dirty": trained["dirty"] or evaluated["dirty"]},
+            evaluation=provenance.environment(device),
+        )  # fmt: skip
+    points = frame["operating_point"].nunique()
+    print(f"{run}: recorded {points} operating points of {len(frame) // points} samples in {seconds:.0f} s")

@@ -1,0 +1,30 @@
+"""Make the tables of an experiment, as CSV for programs, Markdown for eyes and LaTeX (booktabs) for papers.
+
+Examples:
+  python -m benchmark tables --config config/quick.yaml
+
+Reads `<results>/<experiment>/summary/`, writes `<results>/<experiment>/tables/<table>.{csv,md,tex}`.  Every number is a
+mean over all expected seeds with its 95% interval; where a seed lacks it, the cell shows how many have it instead.
+"""
+
+import argparse
+from pathlib import Path
+
+from benchmark.analysis.outcomes import Outcomes
+from benchmark.analysis.tables import make
+from benchmark.experiment import configuration
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which experiment."""
+    parser.add_argument("--config", type=Path, required=True, help="the experiment, such as config/quick.yaml")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="of all results (default: results)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write all tables of the experiment."""
+    folder = arguments.results / configuration.load(arguments.config).experiment
+    tables = make(Outcomes(folder))
+    for table in tables:
+        table.write(folder / "tables")
+    print(f"{folder / 'tables'}: {', '.join(table.name for table in tables)}")

@@ -1,0 +1,64 @@
+"""Train one run of an experiment, or go on with it.
+
+Examples:
+  python -m benchmark train --config config/quick.yaml --dataset digits --method resnet8 --seed 0
+  python -m benchmark train --config config/dials.yaml --dataset maze --method act --seed 2 --device cuda
+  torchrun --nproc-per-node 2 -m benchmark train --config config/quick.yaml --dataset digits --method resnet8 --seed 0
+
+Stopped by SIGTERM or SIGUSR1 it writes a checkpoint and exits with status 75; killed outright it has lost at most an
+epoch.  Either way the same command goes on.  A run that is already trained is left as it is.
+"""
+
+import argparse
+import time
+
+from benchmark.commands.arguments import add_run_arguments, named_run, prepared
+from benchmark.experiment import provenance
+from benchmark.experiment.attempt import attempt
+from benchmark.training import distributed
+from benchmark.training.gpu_slots import gpu_slot
+from benchmark.training.loop import train, warn_of_emulation
+from benchmark.training.results import clear, finish, is_trained
+from benchmark.training.stopping import StopRequest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which run, and where."""
+    add_run_arguments(parser)
+    parser.add_argument("--restart", action="store_true", help="forget what there is and train from the beginning")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train the run and write its history, run.json and model."""
+    run = named_run(arguments)
+    folder = run.folder(arguments.results)
+    leads = distributed.rank() == 0
+    distributed.require_gpu_each(arguments.device)
+
+    def report(line: str) -> None:
+        if leads:
+            print(f"{run}: {line}", flush=True)
+
+    with attempt(run, folder, leads):
+        if not arguments.restart and is_trained(run, folder):
+            report("already trained")
+            return
+        with gpu_slot(arguments.device):
+            _, dataset, device = prepared(arguments)
+            with distributed.joined(device) as team:
+                if leads:
+                    clear(folder, arguments.restart)
+                    provenance.warn_of_changes()
+                    warn_of_emulation({run.recipe.precision}, device)
+                    provenance.update(
+                        folder, run, status="training", started=time.strftime("%Y-%m-%dT%H:%M:%S%z"), error=None,
+                        data=dataset.fingerprint, processes=team.size, **provenance.environment(device),
+                    )  # fmt: skip
+                team.wait()
+                stop = StopRequest().listen()
+                try:
+                    model, progress = train(run, dataset, folder, device, stop, report, team)
+                finally:
+                    stop.ignore()
+        if leads:
+            finish(run, folder, model, progress)

@@ -1,0 +1,123 @@
+"""What a result was made from, by what, on what: the content of run.json."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.errors import UserError
+from benchmark.experiment.configuration import Run
+from benchmark.files import write_json
+
+#: What results depend on; a new file, such as a method not yet added to git, makes the tree dirty too.
+_CODE = ("dynalay", "baselines", "benchmark")
+_PACKAGES = ("torch", "torchvision", "timm", "fvcore", "numpy", "pandas", "pyarrow", "scikit-learn")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Code, versions and hardware of this process."""
+    return {"code": code(), "versions": versions(), "hardware": hardware(device)}
+
+
+@cache
+def code() -> dict[str, Any]:
+    """The commit that the code is at, and whether the packages differ from it; nulls outside the project's checkout."""
+    root = Path(__file__).parents[2]
+    unknown = {"commit": None, "dirty": None}
+    # An installed copy may lie inside some other project's checkout, whose commit says nothing of it.
+    if _git(root, "ls-files", "--error-unmatch", str(Path(__file__).relative_to(root))) is None:
+        return unknown
+    commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--", *_CODE)
+    return unknown if commit is None or changes is None else {"commit": commit, "dirty": bool(changes)}
+
+
+def warn_of_changes() -> None:
+    """Say so when the code is not that of its commit; run.json says it for good."""
+    if code()["dirty"]:
+        print(
+            f"warning: the code differs from its commit {code()['commit'][:10]}, which alone will not reproduce the "
+            "results; run.json says so",
+            file=sys.stderr,
+        )
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        finished = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return finished.stdout.strip()
+
+
+def versions() -> dict[str, str | None]:
+    """Python's version and those of the packages that a number may depend on."""
+    found: dict[str, str | None] = {"python": platform.python_version(), "cuda": torch.version.cuda}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Processor, cores, threads in use, and the GPU where one is used."""
+    cuda = device.type == "cuda"
+    return {
+        "device": device.type,
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if cuda else None,
+        "gpu_memory_bytes": torch.cuda.get_device_properties(device).total_memory if cuda else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The run.json of a run's folder; empty where there is none yet or it is damaged."""
+    try:
+        return _whole(folder / "run.json")
+    except UserError:
+        return {}
+
+
+def update(folder: Path, run: Run, **entries: Any) -> None:
+    """Set `entries` in run.json; entries of another configuration's run are dropped.
+
+    Raises:
+        UserError: the run.json that is there is damaged.
+    """
+    old = _whole(folder / "run.json")
+    kept = old if old.get("digest") == run.digest else {}
+    write_json(folder / "run.json", kept | {"run": str(run), "digest": run.digest, **run.resolved(), **entries})
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    """The content of a run.json; empty where there is none."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged. Delete it and run the same command again.")
+    return content

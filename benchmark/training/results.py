@@ -1,0 +1,54 @@
+"""What a training leaves in the run's folder: its history, its weights, and run.json."""
+
+import csv
+from pathlib import Path
+
+from torch import nn
+
+from benchmark.experiment import provenance
+from benchmark.experiment.configuration import Run
+from benchmark.files import atomic_write
+from benchmark.training import checkpoint
+from benchmark.training.loop import Progress
+
+#: What a training leaves, and what is made from that.
+RESULTS = ("model.safetensors", "history.csv", "records.parquet", "costs.json")
+
+
+def finish(run: Run, folder: Path, model: nn.Module, progress: Progress) -> None:
+    """Write what a training leaves; the model last: where it stands, all the rest does."""
+    write_history(folder / "history.csv", progress)
+    provenance.update(
+        folder, run, status="trained", training_seconds=round(progress.seconds, 1),
+        training_joules=round(sum(progress.joules.values()), 1) if progress.joules else None,
+        joules_by_device=progress.joules, training_macs=progress.macs, preemptions=progress.preemptions,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )  # fmt: skip
+    checkpoint.save_weights(folder / "model.safetensors", run, model.state_dict())
+    (folder / "checkpoint.pt").unlink(missing_ok=True)  # three times the model's size, and of no more use
+
+
+def is_trained(run: Run, folder: Path) -> bool:
+    """Whether the model in `folder` is this run's, and run.json tells how it was made.
+
+    Raises:
+        UserError: the model is damaged.
+    """
+    ours = checkpoint.weights_digest(folder / "model.safetensors") == run.digest
+    told = provenance.read(folder)
+    return ours and told.get("digest") == run.digest and "training_seconds" in told
+
+
+def clear(folder: Path, restart: bool) -> None:
+    """Remove what an earlier training left, so that results are this one's or absent."""
+    for name in (*RESULTS, *(("checkpoint.pt", "run.json") if restart else ())):
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_history(path: Path, progress: Progress) -> None:
+    """One row an epoch; a metric that only some epochs have is empty in the others."""
+    columns = list(dict.fromkeys(name for row in progress.history for name in row))
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(progress.history)

@@ -1,0 +1,234 @@
+import argparse
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.analysis import statistics, summary, tables
+from benchmark.analysis.formatting import AMOUNT, SHARE, Cell, Metric, Table, percent, significant
+from benchmark.analysis.outcomes import Curve, Outcomes
+from benchmark.analysis.statistics import Estimate
+from benchmark.commands import tables as command
+from benchmark.errors import UserError
+from benchmark.evaluation import records
+from tests.benchmark.synthetic import METHODS, REFERENCE_MACS, Experiment, Static
+
+EXPERIMENT = Experiment(samples=300, points=5, missing=("maze/resnet8/seed1",), failed=("digits/dynalay/seed2",))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    summary.write(EXPERIMENT.write(results), results)
+    return results
+
+
+@pytest.fixture(scope="module")
+def outcomes(results):
+    return Outcomes(results / EXPERIMENT.name)
+
+
+@pytest.fixture(scope="module")
+def numbers(outcomes):
+    """All tables' numbers by (table, dataset, method, metric)."""
+    parts = [table.numbers().assign(table=table.name) for table in tables.make(outcomes)]
+    return pd.concat(parts).set_index(["table", "dataset", "method", "metric"]).sort_index()
+
+
+def curve(validation_macs, validation_accuracy, accuracy):
+    names = np.array([f"own:{i}" for i in range(len(accuracy))])
+    macs, chosen, values = (np.array(x, float) for x in (validation_macs, validation_accuracy, accuracy))
+    return Curve(names, macs, chosen, macs, values, values, values)
+
+
+def test_operating_points_are_chosen_on_validation():
+    fooled = curve([100, 200, 300], [0.5, 0.7, 0.7], [0.9, 0.1, 0.8])
+    assert fooled.best() == 1  # the cheaper of two that are equal on validation, though test says otherwise
+    assert fooled.best(150) == 0
+    assert fooled.best(99) is None
+    assert fooled.reaching(0.6) == 1
+    assert fooled.reaching(0.71) is None
+    assert fooled.middle() == 1
+
+
+def test_area_by_hand():
+    """Four doublings from 1/8 to 2: nothing fits the first, a poor point the next two, the best one the last."""
+    assert curve([25, 100], [0.6, 0.9], [0.5, 0.8]).area(100, floor=0.1) == pytest.approx((0.1 + 2 * 0.5 + 0.8) / 4)
+    assert curve([1], [0.9], [0.7]).area(100, floor=0.1) == pytest.approx(0.7)
+    assert curve([201], [0.9], [0.7]).area(100, floor=0.1) == pytest.approx(0.1)
+    # A dearer point that is worse on validation is never used.
+    assert curve([25, 100], [0.9, 0.6], [0.5, 0.8]).area(100, floor=0.1) == pytest.approx((0.1 + 3 * 0.5) / 4)
+
+
+def test_an_advantage_is_over_the_mixture_of_a_controls_settings_that_costs_the_same():
+    outcomes = Outcomes(Path())
+    curves = {"own": curve([250, 900], [0.5] * 2, [0.5] * 2), "never": curve([100], [0.5], [0.5])}
+    curves["random"] = dataclasses.replace(curve([400], [0.5], [0.5]), operating_points=np.array(["random:1"]))
+    curves["never"] = dataclasses.replace(curves["never"], operating_points=np.array(["never:0"]))
+    right = {"own:0": [1, 1, 0, 1], "own:1": [1, 1, 1, 1], "random:1": [1, 0, 0, 1], "never:0": [0, 0, 1, 1]}
+    outcomes.__dict__["_curves"] = {("maze", "dynalay", 0, policy): found for policy, found in curves.items()}
+    outcomes.__dict__["_correctness"] = {
+        ("maze", "dynalay", 0, name): (np.packbits(values).tobytes(), 4) for name, values in right.items()
+    }
+    found = outcomes.advantage("maze", "dynalay", 0, "random")
+    # 250 MACs are half 100 and half 400; what random choices cannot spend, 900, is left out.
+    assert found is not None
+    assert found.tolist() == [0.5, 1.0, -0.5, 0.0]
+    assert outcomes.advantage("maze", "dynalay", 1, "random") is None
+
+
+def test_accuracy_is_the_mean_over_seeds_at_the_best_point_on_validation(results, numbers):
+    configuration = EXPERIMENT.configuration()
+    accuracies = []
+    for seed in range(3):
+        raw = records.read(configuration.run("maze", "dynalay", seed).folder(results) / "records.parquet")
+        raw = raw[raw["policy"] == "own"].assign(right=raw["label"] == raw["prediction"])
+        means = raw.groupby(["split", "operating_point"], observed=True)[["right", "macs"]].mean()
+        validation = means.loc["validation"].sort_values("macs")
+        accuracies.append(means.loc[("test", validation["right"].idxmax()), "right"])
+    row = numbers.loc[("main_results", "maze", "dynalay", "accuracy")]
+    assert row["value"] == pytest.approx(np.mean(accuracies))
+    assert (row["low"], row["high"]) == pytest.approx(statistics.mean_interval(accuracies))
+
+
+def test_missing_seeds_are_holes_with_a_count(outcomes, numbers):
+    for dataset, method in (("maze", "resnet8"), ("digits", "dynalay")):
+        for table, metric in (
+            ("main_results", "accuracy"),
+            ("area", "area"),
+            ("training", "training_macs"),
+            ("calibration", "ece"),
+        ):
+            row = numbers.loc[(table, dataset, method, metric)]
+            assert math.isnan(row["value"])
+            assert (row["seeds"], row["expected"]) == (2, 3)
+    text = tables.make(outcomes)[0].markdown()
+    assert text.count("— (2/3 seeds)") >= 8
+    assert math.isnan(numbers.loc[("overall", tables.ALL_DATASETS, "dynalay", "mean"), "value"])
+    assert numbers.loc[("overall", tables.ALL_DATASETS, "dynalay", "mean"), "seeds"] == 5
+
+
+def test_budgets_are_kept(numbers):
+    assert numbers.loc[("budgets", "maze", "dynalay", "accuracy_at_25"), "seeds"] == 0  # the direct pass costs 30%
+    half, full = (numbers.loc[("budgets", "maze", "dynalay", f"accuracy_at_{b}"), "value"] for b in (50, 100))
+    assert 0.7 < half < full
+    assert numbers.loc[("budgets", "digits", "resnet14", "accuracy_at_75"), "seeds"] == 0
+    reference = numbers.loc[("main_results", "digits", "resnet14", "accuracy"), "value"]
+    assert numbers.loc[("budgets", "digits", "resnet14", "accuracy_at_100"), "value"] == reference
+
+
+def test_equal_accuracy_costs_less_than_the_reference_but_more_than_nothing(numbers):
+    row = numbers.loc[("equal_accuracy", "maze", "dynalay", "relative_macs")]
+    assert 0.3 < row["value"] < 0.7
+    macs = numbers.loc[("equal_accuracy", "maze", "dynalay", "macs"), "value"]
+    assert macs == pytest.approx(row["value"] * REFERENCE_MACS)
+    assert (
+        numbers.loc[("equal_accuracy", "digits", "resnet8", "macs"), "seeds"] == 0
+    )  # 5 points worse, it never gets there
+
+
+def test_differences_find_the_truth(numbers):
+    worse = numbers.loc[("main_results", "digits", "resnet8", "difference")]
+    assert worse["value"] < 0
+    assert worse["low"] < -0.05 < worse["high"]  # the truth is 0.80 - 0.85
+
+
+def test_controls_show_what_choosing_is_worth(numbers):
+    assert numbers.loc[("controls", "maze", "dynalay", "random"), "low"] > 0
+    assert "branchynet" not in numbers.loc["controls"].index.get_level_values("method")
+
+
+def test_ablations_are_the_variants_of_the_method(numbers):
+    assert set(numbers.loc["ablations"].index.get_level_values("method")) == {"dynalay", "dynalay-unrolled"}
+    ablation = numbers.loc[("ablations", "maze", "dynalay-unrolled", "difference")]
+    assert ablation["low"] < -0.02 < ablation["high"]
+
+
+def test_without_the_reference_relative_numbers_are_holes(tmp_path):
+    missing = tuple(f"maze/resnet14/seed{seed}" for seed in range(3))
+    experiment = Experiment(datasets={"maze": True}, samples=60, points=3, missing=missing)
+    summary.write(experiment.write(tmp_path), tmp_path)
+    made = {table.name: table for table in tables.make(Outcomes(tmp_path / experiment.name))}
+    row = made["main_results"].cells["maze", "dynalay"]
+    assert row["accuracy"].estimate is not None
+    assert row["relative_macs"].estimate is row["difference"].estimate is None
+    assert made["area"].cells["maze", "dynalay"]["area"].estimate is None
+    assert made["budgets"].cells["maze", "dynalay"]["accuracy_at_100"].seeds == 0
+
+
+def test_with_nothing_recorded_every_cell_is_a_hole(tmp_path):
+    configuration = Experiment().configuration()
+    summary.write(configuration, tmp_path)
+    for table in tables.make(Outcomes(tmp_path / "synthetic")):
+        table.write(tmp_path)
+        assert table.numbers()["value"].isna().all()
+
+
+def test_text_csv_and_latex_agree(tmp_path):
+    cells = {
+        ("a_b", "x"): {"share": Cell(Estimate(0.5, 0.01, 2), 3, 3)},
+        ("a_b", "y"): {"share": Cell(None, 1, 3)},
+        ("c", "x"): {},
+    }
+    table = Table("t", "A share of 100%.", {"share": Metric("share (%)", percent)}, cells)
+    table.write(tmp_path)
+    low, high = 50 - 4.3027, 50 + 4.3027
+    assert table.text().to_numpy().tolist() == [
+        ["a_b", "x", f"50.00 [{low:.2f}, {high:.2f}]"], ["", "y", "— (1/3 seeds)"], ["c", "x", ""],
+    ]  # fmt: skip
+    csv = pd.read_csv(tmp_path / "t.csv")
+    assert csv["value"].tolist() == [0.5, pytest.approx(np.nan, nan_ok=True)]
+    latex = (tmp_path / "t.tex").read_text()
+    assert r"\toprule" in latex
+    assert rf"a\_b & x & 50.00 [{low:.2f}, {high:.2f}] \\" in latex
+    assert r"share (\%)" in latex
+    assert r"of 100\%." in latex
+    assert "| a_b" in (tmp_path / "t.md").read_text()
+
+
+def test_intervals_are_cut_to_what_is_possible(tmp_path):
+    cells = {("maze", "x"): {"share": Cell(Estimate(0.99, 0.01, 2), 3, 3), "macs": Cell(Estimate(5.0, 10.0, 2), 3, 3)}}
+    metrics = {"share": Metric("share (%)", percent, SHARE), "macs": Metric("MACs", significant, AMOUNT)}
+    table = Table("t", "Shares and amounts.", metrics, cells)
+    low, macs_high = 99 - 4.302653, 5 + 43.02653
+    assert table.text().iloc[0, 2:].tolist() == [f"99.00 [{low:.2f}, 100.00]", f"5 [0, {macs_high:.0f}]"]
+    assert table.numbers()[["low", "high"]].to_numpy() == pytest.approx(
+        np.array([[low / 100, 1], [0, macs_high]]), abs=1e-4
+    )
+
+
+def test_with_three_seeds_no_number_leaves_its_range(numbers):
+    shares = numbers[numbers.index.get_level_values("metric").isin(["accuracy", "area", "ece", "mean", "iqm"])]
+    assert shares["low"].min() >= 0
+    assert shares["high"].max() <= 1
+
+
+def test_numbers_of_any_size_keep_three_digits():
+    assert [significant(x) for x in (0, 0.5, 12, 1234, 999_600, 2.5e9, -40_000)] == [
+        "0", "0.5", "12", "1.23 k", "1 M", "2.5 G", "-40 k",
+    ]  # fmt: skip
+
+
+def test_without_a_summary_the_user_is_told(tmp_path):
+    with pytest.raises(UserError, match="benchmark summary"):
+        tables.make(Outcomes(tmp_path))
+
+
+def test_the_verb_writes_every_table_in_three_formats(results, monkeypatch, capsys):
+    monkeypatch.setattr(command.configuration, "load", lambda path: EXPERIMENT.configuration())
+    command.main(argparse.Namespace(config=None, results=results))
+    written = {path.name for path in (results / EXPERIMENT.name / "tables").iterdir()}
+    assert written == {f"{maker.__name__}.{suffix}" for maker in tables.MAKERS for suffix in ("csv", "md", "tex")}
+    assert "main_results" in capsys.readouterr().out
+
+
+def test_one_seed_gives_numbers_without_intervals(tmp_path):
+    methods = {"resnet14": Static(), "dynalay": METHODS["dynalay"]}
+    experiment = Experiment(datasets={"maze": True}, methods=methods, seeds=1, samples=60, points=3)
+    summary.write(experiment.write(tmp_path), tmp_path)
+    made = {table.name: table.numbers() for table in tables.make(Outcomes(tmp_path / experiment.name))}
+    assert made["main_results"].query("metric == 'accuracy'")["value"].notna().all()
+    assert made["main_results"]["low"].isna().all()

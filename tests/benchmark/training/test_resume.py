@@ -1,0 +1,168 @@
+"""A training that was stopped or killed, wherever, ends with the bytes of one that was not."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from benchmark.training.streams import Streams
+from tests.benchmark.miniature import STEPS, TOTAL, Miniature
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Miniature:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    miniature = Miniature(folder, folder / "data")
+    assert miniature("train") == 0
+    assert miniature("evaluate") == 0
+    return miniature
+
+
+@pytest.fixture
+def disturbed(undisturbed, tmp_path) -> Miniature:
+    return Miniature(tmp_path, undisturbed.data)
+
+
+def assert_same(disturbed: Miniature, undisturbed: Miniature) -> None:
+    assert disturbed.outcome() == undisturbed.outcome()
+    pd.testing.assert_frame_equal(disturbed.history(), undisturbed.history())
+    names = {path.name for path in disturbed.run.iterdir()}
+    assert names == {".lock", "run.json", "history.csv", "model.safetensors", "costs.json", "records.parquet"}
+
+
+def kill_after_an_epoch(miniature: Miniature) -> None:
+    process = miniature.start("train")
+    while not (miniature.run / "checkpoint.pt").exists():
+        assert process.exitcode is None, miniature.log()
+        time.sleep(0.001)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def send_at(step: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process get a signal when it begins an optimiser step, once."""
+    seek = Streams.seek
+    sent: list[int] = []
+
+    def seek_and_send(self: Streams, at: int) -> None:
+        seek(self, at)
+        if at == step and not sent:
+            sent.append(at)
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Streams, "seek", seek_and_send)
+
+
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        (1, signal.SIGTERM),
+        (STEPS - 1, signal.SIGTERM),  # the last step of an epoch, whose row of the history must not be lost
+        (2 * STEPS, signal.SIGUSR1),  # the first
+    ],
+)
+def test_a_stopped_training_goes_on_where_it_was(undisturbed, disturbed, monkeypatch, capsys, step, number):
+    send_at(step, number, monkeypatch)
+    assert disturbed("train") == 75
+    assert f"stopped after step {step + 1} of {TOTAL}; run the same command to go on" in capsys.readouterr().err
+    assert disturbed.told()["status"] == "preempted"
+    assert not (disturbed.run / "model.safetensors").exists()
+    assert disturbed("train") == 0
+    assert f"going on from step {step + 1}" in capsys.readouterr().out
+    assert disturbed.told()["preemptions"] == 1
+    assert disturbed("evaluate") == 0
+    assert_same(disturbed, undisturbed)
+
+
+def test_a_signal_in_the_last_step_lets_the_training_end(undisturbed, disturbed, monkeypatch):
+    send_at(TOTAL - 1, signal.SIGTERM, monkeypatch)
+    assert disturbed("train") == 0
+    assert disturbed("evaluate") == 0
+    assert_same(disturbed, undisturbed)
+
+
+def test_a_killed_training_goes_on_from_its_last_epoch(undisturbed, disturbed):
+    kill_after_an_epoch(disturbed)
+    assert disturbed("train") == 0
+    assert disturbed("evaluate") == 0
+    assert_same(disturbed, undisturbed)
+
+
+def test_what_a_killed_writer_left_is_no_result_and_is_removed(undisturbed, disturbed):
+    disturbed.run.mkdir(parents=True)
+    leftovers = [disturbed.run / f".{name}" for name in ("model-ab_d3f9h.safetensors", "checkpoint-12345678.pt")]
+    for leftover in leftovers:
+        leftover.write_bytes((undisturbed.run / "model.safetensors").read_bytes())
+    assert disturbed("evaluate") == 2
+    assert not any(leftover.exists() for leftover in leftovers)
+    assert disturbed("train") == 0
+    assert disturbed("evaluate") == 0
+    assert_same(disturbed, undisturbed)
+
+
+def test_a_trained_run_is_left_as_it_is_until_told_otherwise(undisturbed, disturbed, capsys):
+    assert disturbed("train") == 0
+    before = (disturbed.run / "model.safetensors").stat().st_mtime_ns
+    assert disturbed("train") == 0
+    assert "already trained" in capsys.readouterr().out
+    assert (disturbed.run / "model.safetensors").stat().st_mtime_ns == before
+    assert disturbed("train", "--restart") == 0
+    assert (disturbed.run / "model.safetensors").stat().st_mtime_ns > before
+    assert disturbed("evaluate") == 0
+    assert_same(disturbed, undisturbed)
+
+
+def test_results_of_another_configuration_do_not_survive_a_training(disturbed):
+    assert disturbed("train") == 0
+    assert disturbed("evaluate") == 0
+    old = disturbed.outcome()
+    other = Miniature(disturbed.config.parent, disturbed.data, {"recipe/epochs": 2})
+    kill_after_an_epoch(other)
+    # Killed after it has begun: the old model, whole as it is, must not be taken for the new one's.
+    assert not (other.run / "records.parquet").exists()
+    assert other("train") == 0
+    assert other("evaluate") == 0
+    assert other.outcome()[0] != old[0]
+
+
+def kill_somewhere(miniature: Miniature, chance: random.Random) -> int | None:
+    """Start a training, and kill it after a random number of epochs and a moment; returns its exit status."""
+    before, epochs = miniature.log().count("loss"), chance.randint(0, EPOCHS - 1)
+    process = miniature.start("train")
+    while process.exitcode is None and miniature.log().count("loss") < before + epochs:
+        time.sleep(0.002)
+    time.sleep(chance.uniform(0, 0.2))
+    chance.choice([process.kill, process.terminate])()
+    process.join()
+    return process.exitcode
+
+
+EPOCHS = 12  # of the trainings that are killed at random
+
+
+@pytest.mark.slow
+def test_thirty_trainings_killed_at_random_instants_end_alike(undisturbed, tmp_path):
+    """Each is killed up to three times, by SIGKILL or SIGTERM, while it starts or trains."""
+    chance = random.Random(0)
+    longer = {"recipe/epochs": EPOCHS}
+    reference = Miniature(tmp_path / "reference", undisturbed.data, longer)
+    assert reference("train") == 0
+    assert reference("evaluate") == 0
+    endings: Counter[int | None] = Counter()
+    resumed = 0
+    for number in range(30):
+        disturbed = Miniature(tmp_path / str(number), undisturbed.data, longer)
+        endings.update(kill_somewhere(disturbed, chance) for _ in range(chance.randint(1, 3)))
+        assert disturbed("train") == 0
+        assert disturbed("evaluate") == 0
+        assert_same(disturbed, reference)
+        resumed += disturbed.told()["preemptions"]
+    assert endings.keys() <= {0, 75, -signal.SIGKILL, -signal.SIGTERM}
+    assert endings[-signal.SIGKILL] > 10, endings
+    assert endings[75] > 10, endings  # stopped while training, with a checkpoint
+    assert resumed > 20

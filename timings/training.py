@@ -48,7 +48,7 @@ class FirstStep(StopRequest):
 
 
 def suite_loop(images: Tensor, labels: Tensor, depth: int, device: torch.device, clock: Clock) -> Callable[[], float]:
-    """Images per second of one epoch of `benchmark.training.train`, but for the first step."""
+    """Images per second of one epoch of `benchmark.training.loop.train`, but for the first step."""
 
     def split(samples: int) -> Split:
         return Split(images[:samples], labels[:samples], torch.full((samples,), torch.nan))

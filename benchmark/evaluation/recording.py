@@ -47,7 +47,7 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
 
 @torch.inference_mode()
 def evaluate(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> pd.DataFrame:
-    """One row per split, operating point and sample, as `benchmark.records` describes them."""
+    """One row per split, operating point and sample, as `benchmark.evaluation.records` describes them."""
     # Two thresholds so close that they have the same name are one point.
     points = {point.name: point for point in model.operating_points(batches(dataset.validation, dataset, device))}
     todo = [

@@ -1,7 +1,7 @@
 """An experiment's configuration: read, checked, and resolved into runs, without loading torch.
 
 Every key is checked before anything runs.  Parameters of methods and datasets are checked against the signatures in
-their sources (`benchmark.signatures`), so a new method brings its own schema along.
+their sources (`benchmark.experiment.signatures`), so a new method brings its own schema along.
 """
 
 import ast

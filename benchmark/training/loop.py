@@ -3,7 +3,7 @@
 Reads top to bottom: batches from uint8 data on the device, one loss, one optimiser step; what is logged is summed on
 the device and fetched once an epoch.  A run that is stopped, or killed, goes on from its checkpoint and ends with the
 same bytes (on the same machine) as one that was never disturbed.  Several processes may share a run: see
-`benchmark.distributed`; a process alone is a team of one, which has nothing to average.
+`benchmark.training.distributed`; a process alone is a team of one, which has nothing to average.
 """
 
 import math

@@ -89,7 +89,7 @@ class Experiment:
     name: str = "synthetic"
 
     def configuration(self) -> Configuration:
-        """What `benchmark.configuration.load` would give for this experiment."""
+        """What `benchmark.experiment.configuration.load` would give for this experiment."""
         runs = {
             (dataset, method): Run(self.name, dataset, method, -1, dataset, {}, truth.kind, {}, Recipe(epochs=5))
             for dataset in self.datasets

@@ -42,4 +42,4 @@ include: "workflow/rules/reporting.smk"
 
 
 onerror:
-    draw_what_there_is()
+    draw_partial_results()

@@ -1,18 +1,18 @@
-"""What goes wrong on the user's side, told in one message."""
+"""Errors that the user can fix, and how a run ends early."""
 
 import errno
 
 
 class UserError(Exception):
-    """Something that the user can mend: the message says what, where, and the remedy; no traceback is shown for it."""
+    """An error the user can fix: the message says what, where and how to fix it, and no traceback is shown."""
 
 
 class Preempted(Exception):
-    """The process was told to stop; what it had done is in a checkpoint, and the same command goes on from there."""
+    """The process was asked to stop; its work is in a checkpoint, and the same command resumes from there."""
 
 
-def memory_was_short(error: Exception) -> bool:
-    """Whether the memory of the machine or of a GPU did not suffice."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or a GPU ran out of memory."""
     return (
         isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
@@ -20,5 +20,5 @@ def memory_was_short(error: Exception) -> bool:
     )
 
 
-#: What torch says, on a GPU and on the CPU, where it has no exception of its own for it.
+#: How torch words it on a GPU and on the CPU, where it raises a plain RuntimeError.
 _SHORT = ("out of memory", "can't allocate memory")

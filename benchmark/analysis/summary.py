@@ -99,8 +99,8 @@ class _State:
 
     def row(self, reference: str) -> dict[str, Any]:
         """The run's row in `runs.parquet`."""
-        told = self.description
-        hardware = told.get("hardware") or {}
+        description = self.description
+        hardware = description.get("hardware") or {}
         return {
             "dataset": self.run.dataset,
             "method": self.run.method,
@@ -109,14 +109,14 @@ class _State:
             "reference": self.run.method == reference,
             "status": self.status,
             "error": self.error,
-            **{name: _number(told.get(name)) for name in COSTS},
+            **{name: _number(description.get(name)) for name in COSTS},
             "hardware": hardware.get("gpu") or hardware.get("processor"),
-            "commit": (told.get("code") or {}).get("commit"),
-            "dirty": (told.get("code") or {}).get("dirty"),
+            "commit": (description.get("code") or {}).get("commit"),
+            "dirty": (description.get("code") or {}).get("dirty"),
         }
 
 
-#: What run.json tells of a run's cost.
+#: The entries of run.json that say what a run cost.
 COSTS = ("parameters", "training_macs", "training_seconds", "training_joules", "evaluation_seconds", "preemptions")
 
 
@@ -127,20 +127,20 @@ def _number(value: Any) -> float:
 def _state(run: Run, results: Path) -> _State:
     folder = run.folder(results)
     try:
-        told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if not isinstance(told, dict):
-            raise ValueError("no mapping")
+        description = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if not isinstance(description, dict):
+            raise ValueError("not a mapping")
     except FileNotFoundError:
         return _State(run, folder, "missing", None, {})
     except (OSError, ValueError) as error:
         return _State(run, folder, "damaged", f"run.json: {error}", {})
-    if told.get("digest") != run.digest:
+    if description.get("digest") != run.digest:
         return _State(run, folder, "stale", "run.json is of another configuration", {})
-    if told.get("status") == "failed":
-        return _State(run, folder, "failed", told.get("error"), told)
-    if told.get("status") != "evaluated":
-        return _State(run, folder, "unfinished", f"{told.get('status')}, not evaluated", told)
-    return _State(run, folder, "done", None, told)
+    if description.get("status") == "failed":
+        return _State(run, folder, "failed", description.get("error"), description)
+    if description.get("status") != "evaluated":
+        return _State(run, folder, "unfinished", f"{description.get('status')}, not evaluated", description)
+    return _State(run, folder, "done", None, description)
 
 
 def _keyed(table: pd.DataFrame, run: Run) -> pd.DataFrame:

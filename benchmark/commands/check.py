@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Check all methods, and tell of all that do not work."""
+    """Check all methods, and report all that do not work."""
     experiment = configuration.load(arguments.config)
     kind, parameters = experiment.dataset(arguments.dataset)
     data.prepare(kind, parameters, arguments.data)
@@ -43,8 +43,8 @@ def main(arguments: argparse.Namespace) -> None:
         try:
             check(experiment.run(arguments.dataset, method, experiment.seeds[0]), dataset)
         except Exception as error:  # methods are anyone's code, and the others are to be looked at all the same
-            told = str(error) if isinstance(error, UserError) else f"{method}: {type(error).__name__}: {error}"
-            mistakes.append(f"  {told}")
+            message = str(error) if isinstance(error, UserError) else f"{method}: {type(error).__name__}: {error}"
+            mistakes.append(f"  {message}")
     if mistakes:
         raise UserError(
             f"{arguments.config}: on {arguments.dataset}, images {dataset.image_shape}, these methods do not work:\n"

@@ -1,11 +1,11 @@
-"""One attempt at a run: alone in its folder, and whatever ends it is written down there and told in one message."""
+"""One attempt at a run: it holds its folder alone; a failure is written to run.json and reported in one message."""
 
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchmark.errors import Preempted, UserError, memory_was_short
+from benchmark.errors import Preempted, UserError, is_out_of_memory
 from benchmark.experiment import provenance
 from benchmark.experiment.configuration import Run
 
@@ -35,12 +35,12 @@ def attempt(run: Run, folder: Path, leads: bool = True) -> Iterator[None]:
                 provenance.update(folder, run, status="preempted")
                 raise
             except Exception as error:
-                told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-                with suppress(OSError, UserError):  # the first failure is what is to be told
-                    provenance.update(folder, run, status="failed", error=told)
-                if memory_was_short(error):
+                message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                with suppress(OSError, UserError):  # report the first failure
+                    provenance.update(folder, run, status="failed", error=message)
+                if is_out_of_memory(error):
                     raise UserError(
-                        f"{run} ran out of memory ({told.splitlines()[0]}); lower batch_size (now "
+                        f"{run} ran out of memory ({message.splitlines()[0]}); lower batch_size (now "
                         f"{run.recipe.batch_size}), or let fewer runs share the device (--cores, slots per GPU)."
                     ) from None
                 raise

@@ -135,9 +135,9 @@ def _note_holes(panel: Axes, rows: pd.DataFrame, room: float) -> None:
     Beside the panel's title where both fit into the `room` (in inches), and otherwise above it.
     """
     lacking = rows[rows["seeds"] < rows["planned"]].drop_duplicates("method")
-    told = [f"{row.method}: {row.seeds:.0f} of {row.planned} seeds" for row in lacking.itertuples()]
-    text = ", ".join(told) if len(told) < 2 else f"{len(told)} methods lack seeds"
-    if told and 0.07 * len(panel.get_title(loc="left")) + 0.055 * len(text) > room:
+    notes = [f"{row.method}: {row.seeds:.0f} of {row.planned} seeds" for row in lacking.itertuples()]
+    text = ", ".join(notes) if len(notes) < 2 else f"{len(notes)} methods lack seeds"
+    if notes and 0.07 * len(panel.get_title(loc="left")) + 0.055 * len(text) > room:
         text += "\n"
     panel.set_title(text, loc="right", color=HOLE, fontsize=7, weight="normal")
 

@@ -124,8 +124,8 @@ def _runs(evidence: Evidence) -> list[dict[str, Any]]:
 
 def _provenance(evidence: Evidence) -> dict[str, Any]:
     """The run.json of every run that has one, by the run's name."""
-    told = {str(run): provenance.read(run.folder(evidence.results)) for run in evidence.configuration.runs()}
-    return {name: content for name, content in told.items() if content}
+    files = {str(run): provenance.read(run.folder(evidence.results)) for run in evidence.configuration.runs()}
+    return {name: content for name, content in files.items() if content}
 
 
 def _verdicts(path: Path) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from benchmark.errors import UserError, memory_was_short
+from benchmark.errors import UserError, is_out_of_memory
 from benchmark.experiment.configuration import Run
 from benchmark.files import atomic_write
 
@@ -47,7 +47,7 @@ def load(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
         content = torch.load(path, map_location="cpu", weights_only=True)
         found, saved, state = content["format"], content.get("identity", {}), content["state"]
     except Exception as error:  # torch.load answers damage with whatever its unpickler stumbled over
-        if isinstance(error, OSError) or memory_was_short(error):
+        if isinstance(error, OSError) or is_out_of_memory(error):
             raise
         raise UserError(
             f"The checkpoint {path} is damaged or no checkpoint ({type(error).__name__}). {remedy}"

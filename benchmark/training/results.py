@@ -29,14 +29,14 @@ def finish(run: Run, folder: Path, model: nn.Module, progress: Progress) -> None
 
 
 def is_trained(run: Run, folder: Path) -> bool:
-    """Whether the model in `folder` is this run's, and run.json tells how it was made.
+    """Whether the model in `folder` is this run's, and run.json says how it was made.
 
     Raises:
         UserError: the model is damaged.
     """
     ours = checkpoint.weights_digest(folder / "model.safetensors") == run.digest
-    told = provenance.read(folder)
-    return ours and told.get("digest") == run.digest and "training_seconds" in told
+    description = provenance.read(folder)
+    return ours and description.get("digest") == run.digest and "training_seconds" in description
 
 
 def clear(folder: Path, restart: bool) -> None:

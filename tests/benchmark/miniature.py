@@ -107,7 +107,7 @@ class Miniature:
     def _log(self, rank: int | str) -> Path:
         return self.config.with_name(f"rank{rank}.log")
 
-    def told(self) -> dict[str, Any]:
+    def run_json(self) -> dict[str, Any]:
         """The content of run.json."""
         return json.loads((self.run / "run.json").read_text())
 

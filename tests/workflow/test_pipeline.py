@@ -81,8 +81,8 @@ def test_timings_are_asked_for_by_the_configuration_alone(grid):
 
 @pytest.mark.slow
 def test_each_job_computes_with_the_threads_it_was_given(finished):
-    told = [json.loads(path.read_text())["hardware"]["threads"] for path in results(finished).rglob("run.json")]
-    assert told == [1] * 4
+    threads = [json.loads(path.read_text())["hardware"]["threads"] for path in results(finished).rglob("run.json")]
+    assert threads == [1] * 4
 
 
 @pytest.mark.slow

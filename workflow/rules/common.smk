@@ -97,7 +97,7 @@ def caption(wildcards) -> str:
     return figures.caption(wildcards.figure)
 
 
-def draw_what_there_is() -> None:
+def draw_partial_results() -> None:
     """After a failed run: tables and figures of all the others, by the same rules (`partial=true`)."""
     if PARTIAL or not any(Path(path).exists() for path in records(None)):
         return

@@ -179,9 +179,9 @@ def test_of_a_configuration_all_that_can_be_had_is_prepared(tmp_path, capsys):
         "datasets:\n  photographs: {kind: image_folder, parameters: {path: nowhere}}\n  digits: {}\n"
     )
     assert main(["data", "--config", str(tmp_path / "two.yaml"), "--data", str(tmp_path)]) == 2
-    told = capsys.readouterr()
-    assert "digits: 10 classes" in told.out
-    assert "nowhere" in told.err
+    printed = capsys.readouterr()
+    assert "digits: 10 classes" in printed.out
+    assert "nowhere" in printed.err
     assert main(["data", "--config", str(tmp_path / "two.yaml"), "--dataset", "digits", "--data", str(tmp_path)]) == 0
 
 

@@ -1,4 +1,4 @@
-"""Configurations: what they resolve to, and that every mistake is told by its key and never by a traceback."""
+"""Configurations: what they resolve to, and that every mistake is reported by its key, never as a traceback."""
 
 import copy
 import random
@@ -131,7 +131,7 @@ def test_numbers_in_scientific_notation_are_numbers(load):
         ("datsets", {}, "datsets: unknown key. Did you mean 'datasets'?"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_by_its_key_with_a_remedy(load, path, value, message):
+def test_each_error_names_its_key_and_suggests_a_fix(load, path, value, message):
     content = changed(path, value) if ".." not in path else changed("methods", {"../up": value})
     with pytest.raises(UserError) as error:
         load(content)
@@ -139,14 +139,14 @@ def test_a_mistake_is_told_by_its_key_with_a_remedy(load, path, value, message):
     assert "configuration.yaml" in str(error.value)
 
 
-def test_all_mistakes_are_told_at_once_and_each_once(load):
+def test_all_mistakes_are_reported_at_once_and_each_once(load):
     content = changed("recipe/epoch", 3)
     content["methods"]["dynalay"]["parameters"]["round"] = 3
     content["datasets"]["digits"]["parameters"]["valdation"] = 0.1
     with pytest.raises(UserError) as error:
         load(content)
-    told = str(error.value)
-    assert [told.count(key) for key in ("recipe.epoch:", "parameters.round:", "parameters.valdation:")] == [1, 1, 1]
+    message = str(error.value)
+    assert [message.count(key) for key in ("recipe.epoch:", "parameters.round:", "parameters.valdation:")] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -258,13 +258,13 @@ def test_mutated_configurations_are_sound_or_refused_by_a_key(load, seed):
     for _ in range(80):
         content = copy.deepcopy(SOUND)
         path = mutated(content, chance)
-        told = refusal(load, content)
-        outcomes.append(told is None)
-        if told is not None:
+        message = refusal(load, content)
+        outcomes.append(message is None)
+        if message is not None:
             keys = [str(key) or "''" for key in path]
             if path[0] == "methods":
                 keys.append("reference")  # names a method that may be there no longer
-            assert any(key in line for line in told.splitlines()[1:] for key in keys), f"{path}: {told}"
+            assert any(key in line for line in message.splitlines()[1:] for key in keys), f"{path}: {message}"
     assert set(outcomes) == {True, False}
 
 
@@ -278,8 +278,8 @@ def test_mutilated_text_is_sound_or_refused(load, seed):
             at = chance.randrange(len(letters))
             garbage = chance.choice(["", "\t", "{", "]", ":", "- ", "&a ", "*a", "!!x ", "\n"])
             letters[at : at + chance.randint(0, 3)] = garbage
-        told = refusal(load, "".join(letters))
-        assert told is None or "configuration.yaml" in told
+        message = refusal(load, "".join(letters))
+        assert message is None or "configuration.yaml" in message
 
 
 # config/README.md explains every key, and no other.

@@ -19,27 +19,27 @@ RUN = Run("experiment", "digits", "small", 0, "digits", {}, "resnet", {"depth": 
 def test_a_finished_run_tells_how_it_was_made(tmp_path):
     miniature = Miniature(tmp_path, tmp_path / "data")
     assert miniature("train") == 0
-    trained = miniature.told()
+    trained = miniature.run_json()
     assert trained["status"] == "trained"
     assert miniature("evaluate") == 0
-    told = miniature.told()
-    assert told["status"] == "evaluated"
-    assert told["error"] is None
-    assert told["run"] == "digits/network/seed0"
-    assert told["method"]["parameters"]["rounds"] == 1  # the configuration's
-    assert told["method"]["parameters"]["phantom_steps"] > 0  # the method's default
-    assert told["recipe"]["epochs"] == 4
-    assert told["seed"] == 0
-    assert (told["preemptions"], told["processes"]) == (0, 1)
-    assert 0 < told["training_seconds"] < 1000
-    assert told["training_macs"] > TOTAL * 16 * 1000
-    assert told["parameters"] > 1000
-    assert torch.__version__.startswith(told["versions"]["torch"])  # it may add how it was built
-    assert told["hardware"]["device"] == told["evaluation"]["hardware"]["device"] == "cpu"
-    assert told["hardware"]["threads"] == torch.get_num_threads()
-    assert told["code"]["commit"] == provenance.code()["commit"]
-    assert len(told["data"]) == 64
-    assert told["started"][:2] == "20"
+    content = miniature.run_json()
+    assert content["status"] == "evaluated"
+    assert content["error"] is None
+    assert content["run"] == "digits/network/seed0"
+    assert content["method"]["parameters"]["rounds"] == 1  # the configuration's
+    assert content["method"]["parameters"]["phantom_steps"] > 0  # the method's default
+    assert content["recipe"]["epochs"] == 4
+    assert content["seed"] == 0
+    assert (content["preemptions"], content["processes"]) == (0, 1)
+    assert 0 < content["training_seconds"] < 1000
+    assert content["training_macs"] > TOTAL * 16 * 1000
+    assert content["parameters"] > 1000
+    assert torch.__version__.startswith(content["versions"]["torch"])  # it may add how it was built
+    assert content["hardware"]["device"] == content["evaluation"]["hardware"]["device"] == "cpu"
+    assert content["hardware"]["threads"] == torch.get_num_threads()
+    assert content["code"]["commit"] == provenance.code()["commit"]
+    assert len(content["data"]) == 64
+    assert content["started"][:2] == "20"
 
 
 @pytest.fixture

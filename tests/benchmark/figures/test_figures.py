@@ -132,7 +132,7 @@ def test_pictures_are_legible(name, width, evidence):
     for box in boxes:
         assert picture.bbox.x0 - 1 <= box.x0 <= box.x1 <= picture.bbox.x1 + 1
         assert picture.bbox.y0 - 1 <= box.y0 <= box.y1 <= picture.bbox.y1 + 1
-    for panel in picture.axes:  # what lacks seeds is told beside the title, or above it by an empty line of its own
+    for panel in picture.axes:  # missing seeds are noted beside the title, or above it on a line of their own
         title, note = (getattr(panel, name).get_window_extent() for name in ("_left_title", "_right_title"))
         if panel.get_title(loc="right").endswith("\n"):
             note = Bbox([[note.x0, (note.y0 + note.y1) / 2], [note.x1, note.y1]])

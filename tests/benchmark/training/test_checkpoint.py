@@ -67,11 +67,11 @@ def test_no_checkpoint_is_no_error(tmp_path):
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(saved, identity, difference):
     with pytest.raises(UserError) as error:
         checkpoint.load(saved, identity)
-    told = str(error.value)
-    assert difference in told
-    assert sum("in the checkpoint" in line for line in told.splitlines()) == 1
-    assert str(saved) in told
-    assert "--restart" in told
+    message = str(error.value)
+    assert difference in message
+    assert sum("in the checkpoint" in line for line in message.splitlines()) == 1
+    assert str(saved) in message
+    assert "--restart" in message
 
 
 def test_a_checkpoint_of_another_format_is_refused_with_both(saved, monkeypatch):

@@ -113,8 +113,8 @@ def test_two_processes_end_like_one(tmp_path, data, monkeypatch):
     for name, value in theirs.items():
         assert torch.allclose(ours[name], value, rtol=1e-4, atol=1e-6), name
     assert torch.allclose(torch.tensor(together.history()["loss"]), torch.tensor(alone.history()["loss"]), rtol=1e-5)
-    assert together.told()["training_macs"] == alone.told()["training_macs"]
-    assert (together.told()["processes"], alone.told()["processes"]) == (2, 1)
+    assert together.run_json()["training_macs"] == alone.run_json()["training_macs"]
+    assert (together.run_json()["processes"], alone.run_json()["processes"]) == (2, 1)
     assert together.log(1) == ""  # one of them speaks for both
 
 
@@ -143,7 +143,7 @@ def test_told_to_stop_in_one_process_all_stop_and_go_on_together(tmp_path, data,
     stopped = start(disturbed, told_to_stop_in_one_process)
     assert statuses(stopped) == [75, 75], disturbed.log(0) + disturbed.log(1)
     assert "stopped after step 6" in disturbed.log(0)
-    assert disturbed.told()["status"] == "preempted"
+    assert disturbed.run_json()["status"] == "preempted"
     assert disturbed("train") == 2  # one process alone must not go on with what two have begun
     assert "processes: 2 in the checkpoint, 1 now" in capsys.readouterr().err
     assert statuses(start(disturbed)) == [0, 0], disturbed.log(0) + disturbed.log(1)
@@ -188,5 +188,5 @@ def test_torchrun_starts_it(tmp_path, data):
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("epoch 1/1") == 1
-    assert miniature.told()["processes"] == 2
+    assert miniature.run_json()["processes"] == 2
     assert miniature("evaluate") == 0

@@ -42,21 +42,21 @@ def spoilable(trained, data, tmp_path) -> Miniature:
 
 
 @pytest.fixture
-def told(capsys) -> Callable[[], str]:
+def reported(capsys) -> Callable[[], str]:
     """The one message on stderr; there must be nothing else, and no traceback."""
 
-    def told() -> str:
+    def reported() -> str:
         lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: the code")]
         assert lines[0].startswith("error: ")
         assert not any("Traceback" in line or line.startswith("error: ") for line in lines[1:])
         return "\n".join(lines)
 
-    return told
+    return reported
 
 
-def test_a_mistake_in_the_configuration(tmp_path, data, told):
+def test_a_mistake_in_the_configuration(tmp_path, data, reported):
     assert Miniature(tmp_path, data, {"recipe/epoch": 3})("train") == 2
-    assert "miniature.yaml:\n  recipe.epoch: unknown key. Did you mean 'epochs'?" in told()
+    assert "miniature.yaml:\n  recipe.epoch: unknown key. Did you mean 'epochs'?" in reported()
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_a_mistake_in_the_configuration(tmp_path, data, told):
         ("--seed", "7", "has no seed 7; its seeds are (0,)"),
     ],
 )
-def test_a_run_that_the_experiment_does_not_have(tmp_path, data, told, option, value, message):
+def test_a_run_that_the_experiment_does_not_have(tmp_path, data, reported, option, value, message):
     arguments = Miniature(tmp_path, data).arguments("train")
     arguments[arguments.index(option) + 1] = value
     assert main(arguments) == 2
-    assert message in told()
+    assert message in reported()
 
 
 @pytest.mark.parametrize(
@@ -83,16 +83,16 @@ def test_a_run_that_the_experiment_does_not_have(tmp_path, data, told, option, v
     ],
 )
 def test_parameters_that_do_not_go_together_are_found_before_anything_is_trained(
-    tmp_path, data, told, changes, message
+    tmp_path, data, reported, changes, message
 ):
     miniature = Miniature(tmp_path, data, changes)
     assert main(["check", "--config", str(miniature.config), "--dataset", "digits", "--data", str(data)]) == 2
-    checked = told()
+    checked = reported()
     assert message in checked
     assert "these methods do not work:\n  network" in checked
     assert miniature("train") == 2
-    assert message in told()
-    assert message in miniature.told()["error"]
+    assert message in reported()
+    assert message in miniature.run_json()["error"]
 
 
 def test_check_looks_at_all_methods(tmp_path, data, capsys):
@@ -109,19 +109,19 @@ def test_check_looks_at_all_methods(tmp_path, data, capsys):
     assert "\n  b (resnet) on digits: depth=9" in message
 
 
-def test_a_loss_that_is_no_number(tmp_path, data, told):
+def test_a_loss_that_is_no_number(tmp_path, data, reported):
     miniature = Miniature(tmp_path, data, {"recipe/learning_rate": 1e30, "recipe/gradient_clip": None})
     assert miniature("train") == 2
-    message = told()
+    message = reported()
     assert "the loss of digits/network/seed0 is nan in epoch" in message
     assert "lower learning_rate (now 1e+30) or gradient_clip (now None)" in message
-    assert miniature.told()["status"] == "failed"
-    assert "the loss of" in miniature.told()["error"]
+    assert miniature.run_json()["status"] == "failed"
+    assert "the loss of" in miniature.run_json()["error"]
     assert not (miniature.run / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate"])
-def test_too_little_memory(spoilable, told, monkeypatch, verb):
+def test_too_little_memory(spoilable, reported, monkeypatch, verb):
     if verb == "train":
         shutil.rmtree(spoilable.run)
 
@@ -130,29 +130,29 @@ def test_too_little_memory(spoilable, told, monkeypatch, verb):
 
     monkeypatch.setattr(DynaLay, {"train": "training_loss", "evaluate": "classify"}[verb], too_much)
     assert spoilable(verb) == 2
-    message = told()
+    message = reported()
     assert "digits/network/seed0 ran out of memory" in message
     assert "lower batch_size (now 16)" in message
-    assert spoilable.told()["status"] == "failed"
+    assert spoilable.run_json()["status"] == "failed"
 
 
-def test_cuda_reports_too_little_memory_in_its_own_way(spoilable, told, monkeypatch):
+def test_cuda_reports_too_little_memory_in_its_own_way(spoilable, reported, monkeypatch):
     def too_much(*arguments: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     shutil.rmtree(spoilable.run)
     monkeypatch.setattr(DynaLay, "training_loss", too_much)
     assert spoilable("train") == 2
-    assert "ran out of memory (OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB.)" in told()
+    assert "ran out of memory (OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB.)" in reported()
 
 
-def test_a_gpu_that_is_not_there(tmp_path, data, told, monkeypatch, capsys):
+def test_a_gpu_that_is_not_there(tmp_path, data, reported, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "99")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     miniature = Miniature(tmp_path, data, {"recipe/epochs": 1})
     assert miniature("train", "--device", "cuda") == 2
-    message = told()
+    message = reported()
     assert "--device cuda: torch finds no GPU that it can use (CUDA_VISIBLE_DEVICES=99)" in message
     assert "Use --device cpu" in message
     assert miniature("train", "--device", "auto") == 0
@@ -160,102 +160,102 @@ def test_a_gpu_that_is_not_there(tmp_path, data, told, monkeypatch, capsys):
     assert "so the CPU is used" in warning
 
 
-def test_two_trainings_of_one_run(tmp_path, data, told):
+def test_two_trainings_of_one_run(tmp_path, data, reported):
     miniature = Miniature(tmp_path, data)
     miniature.run.mkdir(parents=True)
     with (miniature.run / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert miniature("train") == 2
-        assert f"another process is at work in {miniature.run}; wait for it" in told()
+        assert f"another process is at work in {miniature.run}; wait for it" in reported()
         assert not (miniature.run / "run.json").exists()  # it is the other's
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
-def test_a_file_system_without_locks(tmp_path, data, told, monkeypatch, number):
+def test_a_file_system_without_locks(tmp_path, data, reported, monkeypatch, number):
     def refuse(*arguments: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     miniature = Miniature(tmp_path, data)
     monkeypatch.setattr(fcntl, "flock", refuse)
     assert miniature("train") == 2
-    message = told()
+    message = reported()
     assert f"error: {miniature.run}: {os.strerror(number)}. The file system" in message
     assert "locks" in message
 
 
-def test_a_checkpoint_of_another_configuration(tmp_path, data, told):
+def test_a_checkpoint_of_another_configuration(tmp_path, data, reported):
     miniature = Miniature(tmp_path, data, {"recipe/epochs": 2})
     miniature.run.mkdir(parents=True)
     from benchmark.training import checkpoint
 
     checkpoint.save(miniature.run / "checkpoint.pt", {"recipe": {"epochs": 3}}, {})
     assert miniature("train") == 2
-    message = told()
+    message = reported()
     assert "recipe.epochs: 3 in the checkpoint, 2 now" in message
     assert "or pass --restart" in message
     assert miniature("train", "--restart") == 0
 
 
-def test_a_damaged_checkpoint(tmp_path, data, told):
+def test_a_damaged_checkpoint(tmp_path, data, reported):
     miniature = Miniature(tmp_path, data, {"recipe/epochs": 1})
     miniature.run.mkdir(parents=True)
     (miniature.run / "checkpoint.pt").write_bytes(b"PK\x03\x04 and then nothing")
     assert miniature("train") == 2
-    assert "checkpoint.pt is damaged or no checkpoint" in told()
+    assert "checkpoint.pt is damaged or no checkpoint" in reported()
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate"])
-def test_a_damaged_model(spoilable, told, verb):
+def test_a_damaged_model(spoilable, reported, verb):
     model = spoilable.run / "model.safetensors"
     model.write_bytes(model.read_bytes()[:1000])
     assert spoilable(verb) == 2
-    message = told()
+    message = reported()
     assert f"{model} is damaged" in message
     assert "train --restart" in message
     assert spoilable("train", "--restart") == 0
 
 
-def test_a_model_of_an_earlier_version_of_the_code(spoilable, told, monkeypatch):
+def test_a_model_of_an_earlier_version_of_the_code(spoilable, reported, monkeypatch):
     monkeypatch.setattr(checkpoint, "load_weights", lambda path, device: {"old.weight": torch.zeros(1)})
     assert spoilable("evaluate") == 2
-    message = told()
+    message = reported()
     assert "model.safetensors holds another network than" in message
     assert "--restart" in message
 
 
-def test_a_damaged_run_json(spoilable, told):
+def test_a_damaged_run_json(spoilable, reported):
     (spoilable.run / "run.json").write_text('{"status": "trai')
     assert spoilable("evaluate") == 2
-    assert "run.json" in (message := told())
+    assert "run.json" in (message := reported())
     assert "missing or damaged" in message
     assert spoilable("train") == 2
-    assert "run.json is damaged. Delete it and run the same command again." in told()
+    assert "run.json is damaged. Delete it and run the same command again." in reported()
     (spoilable.run / "run.json").unlink()
     assert spoilable("train") == 0
     assert spoilable("evaluate") == 0
 
 
-def test_a_run_that_is_not_trained_or_was_trained_otherwise(spoilable, tmp_path, data, told):
+def test_a_run_that_is_not_trained_or_was_trained_otherwise(spoilable, tmp_path, data, reported):
     assert Miniature(tmp_path, data, {"recipe/epochs": 2})("evaluate") == 2
-    assert "was trained with another configuration than the one given" in told()
+    assert "was trained with another configuration than the one given" in reported()
     (spoilable.run / "model.safetensors").unlink()
     assert spoilable("evaluate") == 2
-    assert "is not trained" in (message := told())
+    assert "is not trained" in (message := reported())
     assert "python -m benchmark train --dataset digits --method network --seed 0" in message
 
 
-def test_data_that_is_not_there(tmp_path, told):
+def test_data_that_is_not_there(tmp_path, reported):
     miniature = Miniature(
         tmp_path, tmp_path / "data", {"datasets/digits": {"kind": "image_folder", "parameters": {"path": "pets"}}}
     )
     assert miniature("train") == 2
-    message = told()
+    message = reported()
     assert f"{tmp_path}/data/pets/train holds no images" in message
     assert "lay them in train/<class>/ and test/<class>/" in message
-    assert "pets/train holds no images" in miniature.told()["error"]
+    assert "pets/train holds no images" in miniature.run_json()["error"]
 
 
-def test_data_with_a_flipped_bit(tmp_path, told):
+def test_data_with_a_flipped_bit(tmp_path, reported):
     miniature = Miniature(tmp_path, tmp_path / "data")
     arguments = ["data", "--config", str(miniature.config), "--dataset", "digits", "--data", str(miniature.data)]
     assert main(arguments) == 0
@@ -264,7 +264,7 @@ def test_data_with_a_flipped_bit(tmp_path, told):
     content[-1] ^= 1
     images.write_bytes(content)
     assert main(arguments) == 2
-    assert f"{images} does not match its checksum; delete that folder and prepare it again" in told()
+    assert f"{images} does not match its checksum; delete that folder and prepare it again" in reported()
 
 
 def test_data_that_was_cut_short_is_laid_anew(tmp_path, capsys):
@@ -279,11 +279,11 @@ def test_data_that_was_cut_short_is_laid_anew(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("option", ["--results", "--data"])
-def test_a_folder_that_cannot_be_written(tmp_path, data, told, option):
+def test_a_folder_that_cannot_be_written(tmp_path, data, reported, option):
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     assert Miniature(tmp_path, data)("train", option, str(in_the_way / "below")) == 2
-    message = told()
+    message = reported()
     assert str(in_the_way) in message
     assert "Not a directory" in message
     assert "name another folder" in message
@@ -298,7 +298,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, data, told, option):
         (errno.EACCES, "Permission denied. Name folders that you may read and write"),
     ],
 )
-def test_a_disk_that_refuses(tmp_path, data, told, monkeypatch, number, message):
+def test_a_disk_that_refuses(tmp_path, data, reported, monkeypatch, number, message):
     miniature = Miniature(tmp_path, data)
 
     def refuse(path: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_disk_that_refuses(tmp_path, data, told, monkeypatch, number, message)
 
     monkeypatch.setattr(files, "_sync", refuse)
     assert miniature("train") == 2
-    assert f"error: {miniature.run}: " in (line := told())
+    assert f"error: {miniature.run}: " in (line := reported())
     assert message in line
     assert [path.name for path in miniature.run.iterdir()] == [".lock"]
 
@@ -323,8 +323,8 @@ def test_a_disk_that_is_full_in_the_middle(tmp_path, data):
     assert process.exitcode == 2
     assert f"error: {miniature.run}: File too large. The file would be larger than" in miniature.log()
     assert "Traceback" not in miniature.log()
-    assert miniature.told()["status"] == "failed"
-    assert "File too large" in miniature.told()["error"]
+    assert miniature.run_json()["status"] == "failed"
+    assert "File too large" in miniature.run_json()["error"]
     assert {path.name for path in miniature.run.iterdir()} == {".lock", "run.json"}
     assert miniature("train") == 0
 
@@ -339,11 +339,11 @@ def test_what_nobody_foresaw_ends_with_one_line_too(spoilable, monkeypatch, caps
     message = capsys.readouterr().err
     assert message.splitlines()[-1] == "error: ZeroDivisionError: in a method of somebody's own"
     assert "Traceback" in message  # for whoever wrote that method
-    assert spoilable.told()["error"] == "ZeroDivisionError: in a method of somebody's own"
+    assert spoilable.run_json()["error"] == "ZeroDivisionError: in a method of somebody's own"
 
 
-def test_more_processes_than_gpus(tmp_path, data, told, monkeypatch):
+def test_more_processes_than_gpus(tmp_path, data, reported, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     assert Miniature(tmp_path, data)("train", "--device", "cuda") == 2
-    assert "torchrun started 3 processes on a machine where 2 GPUs are visible; use --nproc-per-node 2" in told()
+    assert "torchrun started 3 processes on a machine where 2 GPUs are visible; use --nproc-per-node 2" in reported()

@@ -70,11 +70,11 @@ def test_a_stopped_training_goes_on_where_it_was(undisturbed, disturbed, monkeyp
     send_at(step, number, monkeypatch)
     assert disturbed("train") == 75
     assert f"stopped after step {step + 1} of {TOTAL}; run the same command to go on" in capsys.readouterr().err
-    assert disturbed.told()["status"] == "preempted"
+    assert disturbed.run_json()["status"] == "preempted"
     assert not (disturbed.run / "model.safetensors").exists()
     assert disturbed("train") == 0
     assert f"going on from step {step + 1}" in capsys.readouterr().out
-    assert disturbed.told()["preemptions"] == 1
+    assert disturbed.run_json()["preemptions"] == 1
     assert disturbed("evaluate") == 0
     assert_same(disturbed, undisturbed)
 
@@ -161,7 +161,7 @@ def test_thirty_trainings_killed_at_random_instants_end_alike(undisturbed, tmp_p
         assert disturbed("train") == 0
         assert disturbed("evaluate") == 0
         assert_same(disturbed, reference)
-        resumed += disturbed.told()["preemptions"]
+        resumed += disturbed.run_json()["preemptions"]
     assert endings.keys() <= {0, 75, -signal.SIGKILL, -signal.SIGTERM}
     assert endings[-signal.SIGKILL] > 10, endings
     assert endings[75] > 10, endings  # stopped while training, with a checkpoint

@@ -6,8 +6,8 @@ Examples:
   python -m benchmark data --config config/paper.yaml
 
 With --config, the dataset is one of the configuration's labels, with its parameters, or all of them where none is
-named; without, it is a kind with its defaults.  Files that already lie under the data folder in torchvision's layout
-are used as they are.  What has been prepared before is compared with its checksums.
+named; without, it is a kind with its defaults. Files that already lie under the data folder in torchvision's layout
+are used as they are. What has been prepared before is compared with its checksums.
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""Foretell what an experiment costs: runs, hours, and disk.
+"""Estimate what an experiment costs: runs, hours and disk space.
 
 Examples:
   python -m benchmark estimate --config config/fashion.yaml
   python -m benchmark estimate --config config/paper.yaml --device cuda --jobs 8
   python -m benchmark estimate --config config/paper.yaml --device cuda --images-per-second cifar10/resnet20=20000
 
-Every method is timed for a few steps on this machine, on noise of each dataset's shape, so nothing need be downloaded.
-A CPU is timed by the processor time of one thread, which is what the pipeline gives a run: other load hardly shows.
-With --images-per-second, what one method trains at on the device in mind, nothing is timed: the others are foretold
-from it in proportion to their MACs, which flatters methods that are made of many small operations.
+Each method is timed for a few steps on this machine, on noise of each dataset's shape, so nothing is downloaded. On a
+CPU, the processor time of one thread is measured, which is what the pipeline gives a run, so other load hardly matters.
+With --images-per-second, the training speed of one method on the target device, nothing is timed: the other methods'
+times are estimated in proportion to their MACs. That is too optimistic for methods made of many small operations.
 """
 
 import argparse
@@ -31,15 +31,17 @@ from benchmark.training.loop import warn_of_emulation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which experiment, and on what it is to run."""
+    """The experiment, and the device that it will run on."""
     parser.add_argument("--config", type=Path, required=True, help="the experiment's configuration")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of all data (default: data)")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the data folder (default: data)")
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU if there is one (default)"
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto uses a GPU if there is one (default)"
     )
     parser.add_argument("--jobs", type=int, help="runs at once (default: this machine's processors, or GPUs)")
     parser.add_argument(
-        "--images-per-second", metavar="DATASET/METHOD=NUMBER", help="what this one trains at; nothing is timed then"
+        "--images-per-second",
+        metavar="DATASET/METHOD=NUMBER",
+        help="training speed of one method; nothing is timed then",
     )
 
 
@@ -51,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
     find_method(experiment.method_kinds[experiment.reference])
     startup = 2 * time.process_time()  # the imports of a training and of an evaluation
     given = arguments.images_per_second
-    # The device in mind is elsewhere if its speed is given; MACs are metered on any.
+    # Where a speed is given, the target device is elsewhere; MACs are metered on any device.
     with gpu_slot("cpu" if given else arguments.device):
         device = chosen_device("cpu" if given else arguments.device)
         if not given:
@@ -63,7 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def show(experiment: Configuration, table: pd.DataFrame, jobs: int, processor: str) -> None:
-    """Print the table and its sums."""
+    """Print the table and its totals."""
     columns = {
         "training_images_per_second": "training images/s",
         "evaluation_images_per_second": "evaluation images/s",
@@ -83,7 +85,7 @@ def show(experiment: Configuration, table: pd.DataFrame, jobs: int, processor: s
 
 
 def wall_time(durations: Sequence[float], jobs: int) -> float:
-    """How long runs take that start in this order, each as soon as one of `jobs` places is free."""
+    """How long all runs take if they start in this order, each as soon as one of `jobs` slots is free."""
     free = [0.0] * jobs
     for duration in durations:
         heapq.heapreplace(free, free[0] + duration)

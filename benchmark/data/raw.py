@@ -1,10 +1,27 @@
-"""What a kind of dataset hands over to be written to disk."""
+"""What a kind of dataset provides: facts that are known in advance, and the splits to be written to disk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a dataset before it is downloaded or generated.
+
+    Attributes:
+        image_shape: (channels, height, width).
+        classes: the classes' names, or their numbers where only the raw files name them.
+        train, validation, test: samples of each split.
+    """
+
+    image_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    train: int
+    validation: int
+    test: int
 
 
 @dataclass(frozen=True)

@@ -13,31 +13,47 @@ from benchmark.errors import UserError
 
 
 def hold_out(split: RawSplit, amount: float, name: str) -> tuple[RawSplit, RawSplit]:
-    """Part `split` into (rest, held out), stratified by label.
+    """Divide `split` into (rest, held out), stratified by label.
 
     Args:
-        split: what to part.
+        split: what to divide.
         amount: a share of the samples if below 1, else their number.
         name: what is held out ("validation"); names the random stream, and the parameter in messages.
+
+    Raises:
+        UserError: `amount` is not possible.
     """
     samples = len(split.labels)
+    held = stratified_indices(split.labels, held_out(amount, samples, name), name)
+    return split.subset(np.setdiff1d(np.arange(samples), held)), split.subset(held)
+
+
+def held_out(amount: float, samples: int, name: str) -> int:
+    """How many of `samples` samples `hold_out` holds out."""
     count = round(amount * samples) if amount < 1 else int(amount)
     if not 0 < count < samples or (amount >= 1 and count != amount):
         raise UserError(
             f"{name}: {amount:g} cannot be held out of {samples} samples; give a share between 0 and 1, "
             f"or a whole number below {samples}"
         )
-    held = stratified_indices(split.labels, count, name)
-    return split.subset(np.setdiff1d(np.arange(samples), held)), split.subset(held)
+    return count
 
 
 def cap(split: RawSplit, samples: int | None, name: str) -> RawSplit:
-    """At most `samples` samples of `split`, stratified by label; all of them for None."""
+    """At most `samples` samples of `split`, stratified by label; all of them for None.
+
+    Raises:
+        UserError: `samples` is not positive.
+    """
+    count = capped(samples, len(split.labels), name)
+    return split if count == len(split.labels) else split.subset(stratified_indices(split.labels, count, name))
+
+
+def capped(samples: int | None, available: int, name: str) -> int:
+    """How many of the `available` samples `cap` keeps."""
     if samples is not None and samples < 1:
         raise UserError(f"{name}: {samples} samples cannot be used; give a positive number, or leave it out for all")
-    if samples is None or samples >= len(split.labels):
-        return split
-    return split.subset(stratified_indices(split.labels, samples, name))
+    return available if samples is None else min(samples, available)
 
 
 def stratified_indices(labels: NDArray[np.int64], count: int, stream: str) -> NDArray[np.int64]:

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.data.kinds import find_kind
-from benchmark.data.raw import RawDataset, RawSplit
+from benchmark.data.kinds import find_description, find_kind
+from benchmark.data.raw import Facts, RawDataset, RawSplit
 from benchmark.errors import UserError
 from benchmark.files import atomic_write, locked, write_json
 
@@ -133,11 +133,36 @@ def load(kind: str, parameters: Mapping[str, Any], folder: Path, verify: bool = 
     )
 
 
+def facts(kind: str, parameters: Mapping[str, Any], folder: Path) -> Facts:
+    """Shape, classes and sizes of a dataset: of the prepared one, or else as its kind describes it.
+
+    A kind that describes nothing in advance is prepared.
+
+    Raises:
+        UserError: a parameter makes no sense, or images or raw files are missing of a kind that must look at them.
+    """
+    describe = find_description(kind)
+    try:
+        dataset = load(kind, parameters, folder)
+    except UserError:
+        if describe is not None:
+            return describe(Path(folder), **_complete(kind, parameters))
+        prepare(kind, parameters, folder)
+        dataset = load(kind, parameters, folder)
+    sizes = {split: len(getattr(dataset, split).labels) for split in SPLITS}
+    return Facts(dataset.image_shape, dataset.classes, **sizes)
+
+
 def _identity(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What a prepared folder is named by: all that its arrays depend on."""
+    return {"kind": kind, "version": VERSION, "parameters": _complete(kind, parameters)}
+
+
+def _complete(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with the kind's defaults for those left out."""
     accepted = inspect.signature(find_kind(kind)).parameters.values()
     defaults = {parameter.name: parameter.default for parameter in accepted if parameter.kind is parameter.KEYWORD_ONLY}
-    return {"kind": kind, "version": VERSION, "parameters": defaults | dict(parameters)}
+    return defaults | dict(parameters)
 
 
 def _prepared_folder(identity: Mapping[str, Any], folder: Path) -> Path:

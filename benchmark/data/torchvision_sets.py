@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,8 +23,8 @@ from torchvision import datasets
 from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 from torchvision.datasets.utils import check_integrity
 
-from benchmark.data.raw import RawDataset, RawSplit
-from benchmark.data.splits import cap, hold_out
+from benchmark.data.raw import Facts, RawDataset, RawSplit
+from benchmark.data.splits import cap, capped, held_out, hold_out
 from benchmark.errors import UserError
 from benchmark.files import locked
 
@@ -124,6 +124,26 @@ def raw_dataset(
         train=cap(rest, train_samples, "train_samples"),
         validation=held,
         test=cap(test, test_samples, "test_samples"),
+    )
+
+
+def official_facts(
+    image_shape: tuple[int, int, int],
+    classes: Iterable[object],
+    train: int,
+    test: int,
+    validation: float,
+    train_samples: int | None,
+    test_samples: int | None,
+) -> Facts:
+    """What is known of `raw_dataset` from the sizes of its official splits alone."""
+    held = held_out(validation, train, "validation")
+    return Facts(
+        image_shape=image_shape,
+        classes=tuple(map(str, classes)),
+        train=capped(train_samples, train - held, "train_samples"),
+        validation=held,
+        test=capped(test_samples, test, "test_samples"),
     )
 
 

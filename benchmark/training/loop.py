@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from baselines import find_method
-from benchmark.data import Dataset, Split
+from benchmark.data import Dataset, Facts, Split
 from benchmark.errors import Preempted, UserError
 from benchmark.experiment.configuration import Recipe, Run
 from benchmark.training import checkpoint
@@ -63,7 +63,7 @@ class Progress:
     preemptions: int = 0
 
 
-def build_model(run: Run, dataset: Dataset, device: torch.device) -> AdaptiveClassifier:
+def build_model(run: Run, dataset: Dataset | Facts, device: torch.device) -> AdaptiveClassifier:
     """The run's model with the initial weights that its seed gives, in channels-last layout on `device`.
 
     Raises:

@@ -1,17 +1,24 @@
 """The kinds of datasets.
 
-A new kind is one new file in this package with a function ``generate(folder, *, <parameters>) -> RawDataset``; its name
-in configurations is the file's name, and nothing else needs editing.  `folder` is the data folder, in which raw files
-lie.  The keyword-only parameters are the user's: the configuration is checked against their annotations (built-in types
-and `Literal`) and literal defaults.  `generate` raises `UserError` where files are missing or damaged, and for values
-that make no sense.
+A new kind is one new file in this package; its name in configurations is the file's name, and nothing else needs
+editing. It defines
+
+    generate(folder, *, <parameters>) -> RawDataset
+
+where `folder` is the data folder, which holds raw files. The keyword-only parameters are the user's: the configuration
+is checked against their annotations (built-in types and `Literal`) and literal defaults. `generate` raises `UserError`
+where files are missing or damaged, and for values that make no sense. It should also define
+
+    describe(folder, *, <the same parameters, without defaults>) -> Facts
+
+which is quick and needs no download, so that costs can be estimated without preparing the dataset.
 """
 
 import importlib
 import pkgutil
 from collections.abc import Callable
 
-from benchmark.data.raw import RawDataset
+from benchmark.data.raw import Facts, RawDataset
 
 
 def find_kind(name: str) -> Callable[..., RawDataset]:
@@ -24,6 +31,15 @@ def find_kind(name: str) -> Callable[..., RawDataset]:
     if name not in names:
         raise KeyError(f"no dataset kind {name!r}; there are {', '.join(names)}")
     return importlib.import_module(f"{__name__}.{name}").generate
+
+
+def find_description(name: str) -> Callable[..., Facts] | None:
+    """The `describe` that stands beside the `generate` of the kind of this name, if there is one.
+
+    Raises:
+        KeyError: see `find_kind`.
+    """
+    return getattr(importlib.import_module(find_kind(name).__module__), "describe", None)
 
 
 def all_kinds() -> dict[str, Callable[..., RawDataset]]:

@@ -1,11 +1,12 @@
 """CIFAR-100 (Krizhevsky 2009): small photographs, 100 fine classes."""
 
 from pathlib import Path
+from typing import Any
 
 from torchvision import datasets
 
-from benchmark.data.raw import RawDataset
-from benchmark.data.torchvision_sets import cifar_family, raw_dataset
+from benchmark.data.raw import Facts, RawDataset
+from benchmark.data.torchvision_sets import cifar_family, official_facts, raw_dataset
 
 
 def generate(
@@ -21,3 +22,8 @@ def generate(
     """
     classes, train, test = cifar_family(datasets.CIFAR100, "cifar100", folder)
     return raw_dataset(classes, train, test, validation, train_samples, test_samples)
+
+
+def describe(folder: Path, **amounts: Any) -> Facts:
+    """The published sizes, less what `generate` sets aside and leaves out for the same parameters."""
+    return official_facts((3, 32, 32), range(100), 50_000, 10_000, **amounts)

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from benchmark.data.raw import RawDataset, RawSplit
-from benchmark.data.splits import cap, hold_out
+from benchmark.data.raw import Facts, RawDataset, RawSplit
+from benchmark.data.splits import cap, capped, held_out, hold_out
+
+_CLASSES = tuple(map(str, range(10)))
+_SAMPLES = 1797
 
 
 def generate(
@@ -25,5 +28,12 @@ def generate(
     everything = RawSplit(digits.target.astype(np.int64), images.__getitem__)
     rest, tested = hold_out(everything, test, "test")
     train, validated = hold_out(rest, validation, "validation")
-    classes = tuple(str(digit) for digit in range(10))
-    return RawDataset(classes, cap(train, train_samples, "train_samples"), validated, tested)
+    return RawDataset(_CLASSES, cap(train, train_samples, "train_samples"), validated, tested)
+
+
+def describe(folder: Path, *, test: float, validation: float, train_samples: int | None) -> Facts:
+    """Shape, classes and sizes for the same parameters, without loading anything."""
+    tested = held_out(test, _SAMPLES, "test")
+    validated = held_out(validation, _SAMPLES - tested, "validation")
+    train = capped(train_samples, _SAMPLES - tested - validated, "train_samples")
+    return Facts((1, 8, 8), _CLASSES, train, validated, tested)

@@ -1,11 +1,12 @@
 """Fashion-MNIST (Xiao, Rasul & Vollgraf 2017): pieces of clothing."""
 
 from pathlib import Path
+from typing import Any
 
 from torchvision import datasets
 
-from benchmark.data.raw import RawDataset
-from benchmark.data.torchvision_sets import mnist_family, raw_dataset
+from benchmark.data.raw import Facts, RawDataset
+from benchmark.data.torchvision_sets import mnist_family, official_facts, raw_dataset
 
 _ADVICE = (
     "\nDebian and Ubuntu ship them: `apt install dataset-fashion-mnist`, then, in the data folder, "
@@ -27,3 +28,8 @@ def generate(
     """
     train, test = mnist_family(datasets.FashionMNIST, "fashion_mnist", folder, _ADVICE)
     return raw_dataset(datasets.FashionMNIST.classes, train, test, validation, train_samples, test_samples)
+
+
+def describe(folder: Path, **amounts: Any) -> Facts:
+    """The published sizes, less what `generate` sets aside and leaves out for the same parameters."""
+    return official_facts((1, 28, 28), datasets.FashionMNIST.classes, 60_000, 10_000, **amounts)

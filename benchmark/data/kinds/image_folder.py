@@ -1,14 +1,15 @@
 """Any images that lie in one folder a class, as torchvision's `ImageFolder` reads them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torchvision import datasets
 from torchvision.transforms.v2 import functional
 
-from benchmark.data.raw import RawDataset, RawSplit
-from benchmark.data.torchvision_sets import damaged, raw_dataset
+from benchmark.data.raw import Facts, RawDataset, RawSplit
+from benchmark.data.torchvision_sets import damaged, official_facts, raw_dataset
 from benchmark.errors import UserError
 
 
@@ -34,14 +35,25 @@ def generate(
         train_samples: at most so many of the training samples that remain; None for all.
         test_samples: at most so many of the images in `test`; None for all.
     """
-    root = folder / path
+    train, test = _image_folders(folder / path)
+    splits = (_split(train, size), _split(test, size))
+    return raw_dataset(train.classes, *splits, validation, train_samples, test_samples)
+
+
+def describe(folder: Path, *, path: str, size: int, **amounts: Any) -> Facts:
+    """Shape, classes and sizes for the same parameters: the images are counted, not opened."""
+    train, test = _image_folders(folder / path)
+    return official_facts((3, size, size), train.classes, len(train), len(test), **amounts)
+
+
+def _image_folders(root: Path) -> tuple[datasets.ImageFolder, datasets.ImageFolder]:
+    """The folders of training and test images, which hold the same classes."""
     test_folder = root / "test" if (root / "test").is_dir() else root / "val"
     train, test = _image_folder(root / "train"), _image_folder(test_folder)
     if train.classes != test.classes:
         differing = ", ".join(sorted(set(train.classes) ^ set(test.classes)))
         raise UserError(f"{train.root} and {test.root} hold different classes; in only one of them: {differing}")
-    splits = (_split(train, size), _split(test, size))
-    return raw_dataset(train.classes, *splits, validation, train_samples, test_samples)
+    return train, test
 
 
 def _image_folder(root: Path) -> datasets.ImageFolder:

@@ -1,18 +1,19 @@
-"""Two frames of Ising spins, the second moved by one step: up, down, left or right?  Its dial is closer to noise.
+"""Two frames of Ising spins, the second moved by one step: up, down, left or right? Its dial is closer to noise.
 
-The authors of DynaLay use such a task in their follow-up (MIND, ICLR 2025).  Both frames are windows into one larger
+The authors of DynaLay use such a task in their follow-up (MIND, ICLR 2025). Both frames are windows into one larger
 configuration, so the row or column that comes into view is drawn like all others and the border tells nothing.
 Flipping all spins of a sample leaves its label and its probability as they are, hence no linear function of the pixels
-tells the label.  Then a share of the second frame's spins is refreshed: drawn anew, up or down alike.  That share is
+tells the label. Then a share of the second frame's spins is refreshed: drawn anew, up or down alike. That share is
 the difficulty: only the other spins testify to the movement.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.raw import RawDataset, RawSplit
+from benchmark.data.raw import Facts, RawDataset, RawSplit
 from benchmark.errors import UserError
 
 #: The classes, and where in the configuration the second frame lies as seen from the first: what moves up is seen by a
@@ -40,7 +41,7 @@ def generate(
         folder: not looked at.
         size: spins per side of a frame.
         coldest: the lowest temperature (coupling and Boltzmann's constant are 1; the critical one is 2.269); each
-            sample's is drawn uniformly.  In the cold, domains are large and only their borders testify to the movement.
+            sample's is drawn uniformly. In the cold, domains are large and only their borders testify to the movement.
         hottest: the highest temperature.
         most_refreshed: the largest share of refreshed spins; each sample's is drawn uniformly from 0 to this.
         train: training samples.
@@ -69,6 +70,11 @@ def generate(
         test=split(test, streams[2]),
         difficulty_name="share of refreshed spins",
     )
+
+
+def describe(folder: Path, *, size: int, train: int, validation: int, test: int, **_: Any) -> Facts:
+    """Shape, classes and sizes for the same parameters, without drawing anything."""
+    return Facts((2, size, size), tuple(_OFFSETS), train, validation, test)
 
 
 def _frames(

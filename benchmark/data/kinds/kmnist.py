@@ -1,11 +1,12 @@
 """KMNIST (Clanuwat et al. 2018): cursive Japanese characters."""
 
 from pathlib import Path
+from typing import Any
 
 from torchvision import datasets
 
-from benchmark.data.raw import RawDataset
-from benchmark.data.torchvision_sets import mnist_family, raw_dataset
+from benchmark.data.raw import Facts, RawDataset
+from benchmark.data.torchvision_sets import mnist_family, official_facts, raw_dataset
 
 
 def generate(
@@ -21,3 +22,8 @@ def generate(
     """
     train, test = mnist_family(datasets.KMNIST, "kmnist", folder)
     return raw_dataset(datasets.KMNIST.classes, train, test, validation, train_samples, test_samples)
+
+
+def describe(folder: Path, **amounts: Any) -> Facts:
+    """The published sizes, less what `generate` sets aside and leaves out for the same parameters."""
+    return official_facts((1, 28, 28), datasets.KMNIST.classes, 60_000, 10_000, **amounts)

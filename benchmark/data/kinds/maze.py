@@ -1,7 +1,7 @@
-"""Mazes with two marked cells: joined by an open path, or not?  The path's length is a dial that computation overcomes.
+"""Mazes with two marked cells: joined by an open path, or not? The path's length is a dial that computation overcomes.
 
-Mazes are percolation grids: each cell is open with a certain probability.  Nothing short of following the path (the
-connectedness of Minsky & Papert 1969) must tell whether the markers are joined.  So each maze is made from a grid in
+Mazes are percolation grids: each cell is open with a certain probability. Nothing short of following the path (the
+connectedness of Minsky & Papert 1969) must tell whether the markers are joined. So each maze is made from a grid in
 which they are, by closing one of two *gates*:
 
 - the *cut*: an open cell through which every path between the markers leads; closed, they are not joined;
@@ -9,7 +9,7 @@ which they are, by closing one of two *gates*:
   many borders; it has a marker at its side, or at its corner, if the cut has) and lies about as far from both markers,
   but without which they remain joined.
 
-Grid, markers and gates are drawn first, and a toss of a coin then decides which gate is closed.  Hence the two classes
+Grid, markers and gates are drawn first, and a toss of a coin then decides which gate is closed. Hence the two classes
 agree exactly in the distributions of the markers' places and distances, of the number of open cells, and of the path's
 length with both gates open; local patterns differ only by where a gate lies.
 """
@@ -23,14 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from benchmark.data.raw import RawDataset, RawSplit
+from benchmark.data.raw import Facts, RawDataset, RawSplit
 from benchmark.errors import UserError
 
-# Grids are padded by a wall all round: bool [mazes, size + 2, size + 2], True where open.  A cell is an index into its
+# Grids are padded by a wall all round: bool [mazes, size + 2, size + 2], True where open. A cell is an index into its
 # own flattened grid, so that a step to a neighbour is the addition of a constant.
 Grids = NDArray[np.bool_]
 Cells = NDArray[np.int64]
 
+_CLASSES = ("not joined", "joined")
 _DRAWN = 2048  # grids drawn at a time
 _ATTEMPTS = 8  # cells tried as a gate before a grid is given up
 _FRUITLESS = 50  # draws without one new maze after which the parameters are given up
@@ -78,12 +79,17 @@ def generate(
         )
     streams = np.random.default_rng(seed).spawn(3)
     return RawDataset(
-        classes=("not joined", "joined"),
+        classes=_CLASSES,
         train=_split(train, size, density, longest, streams[0]),
         validation=_split(validation, size, density, longest, streams[1]),
         test=_split(test, size, density, longest, streams[2]),
         difficulty_name="shortest path length",
     )
+
+
+def describe(folder: Path, *, size: int, train: int, validation: int, test: int, **_: Any) -> Facts:
+    """Shape, classes and sizes for the same parameters, without drawing anything."""
+    return Facts((2, size, size), _CLASSES, train, validation, test)
 
 
 def _split(samples: int, size: int, density: float, longest: int, rng: np.random.Generator) -> RawSplit:

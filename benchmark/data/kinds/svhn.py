@@ -1,11 +1,12 @@
 """SVHN (Netzer et al. 2011): house numbers, photographed in the street."""
 
 from pathlib import Path
+from typing import Any
 
 from torchvision import datasets
 
-from benchmark.data.raw import RawDataset, RawSplit
-from benchmark.data.torchvision_sets import RawFiles, raw_dataset
+from benchmark.data.raw import Facts, RawDataset, RawSplit
+from benchmark.data.torchvision_sets import RawFiles, official_facts, raw_dataset
 
 
 def generate(
@@ -34,3 +35,8 @@ def generate(
 
     classes = [str(digit) for digit in range(10)]
     return raw_dataset(classes, read("train"), read("test"), validation, train_samples, test_samples)
+
+
+def describe(folder: Path, **amounts: Any) -> Facts:
+    """The published sizes, less what `generate` sets aside and leaves out for the same parameters."""
+    return official_facts((3, 32, 32), range(10), 73_257, 26_032, **amounts)

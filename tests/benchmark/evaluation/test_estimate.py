@@ -7,8 +7,8 @@ from benchmark import data
 from benchmark.__main__ import main
 from benchmark.commands.estimate import wall_time
 from benchmark.errors import UserError
-from benchmark.evaluation.estimate import GENERATED, PUBLISHED, dataset_shape, estimate, measure, seconds
-from benchmark.experiment.configuration import dataset_defaults, load
+from benchmark.evaluation.estimate import estimate, measure, seconds
+from benchmark.experiment.configuration import load
 from benchmark.training.loop import build_model
 from dynalay.meter import Meter
 
@@ -41,50 +41,20 @@ def test_a_run_starts_as_soon_as_a_place_is_free():
     assert wall_time([2], jobs=5) == 2
 
 
-def test_what_is_not_downloaded_is_foretold_from_its_published_size(tmp_path):
-    parameters = {"validation": 0.1, "train_samples": None, "test_samples": 500}
-    dataset = dataset_shape("cifar100", parameters, tmp_path)
-    assert (dataset.image_shape, len(dataset.classes)) == ((3, 32, 32), 100)
-    assert [len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)] == [45_000, 5_000, 500]
-    fewer = dataset_shape("mnist", {"validation": 2000, "train_samples": 64, "test_samples": None}, tmp_path)
-    assert [len(split.labels) for split in (fewer.train, fewer.validation, fewer.test)] == [64, 2000, 10_000]
-    assert not any(tmp_path.iterdir())
-
-
-def test_published_sizes_are_of_kinds_that_exist():
-    assert set(PUBLISHED) <= set(data.all_kinds())
-
-
-@pytest.mark.parametrize("kind", GENERATED)
-def test_what_can_be_generated_is_foretold_from_its_parameters(tmp_path, kind):
-    longest = {"longest": 5} if kind == "maze" else {}
-    parameters = {**dataset_defaults(kind), "train": 8, "validation": 4, "test": 6, "size": 8, **longest}
-    foretold = dataset_shape(kind, parameters, tmp_path)
-    assert not any(tmp_path.iterdir())
-    data.prepare(kind, parameters, tmp_path)
-    prepared = dataset_shape(kind, parameters, tmp_path)
-    assert prepared.fingerprint
-    assert foretold.image_shape == prepared.image_shape
-    assert len(foretold.classes) == len(prepared.classes)
-    for split in ("train", "validation", "test"):
-        assert len(getattr(foretold, split).labels) == len(getattr(prepared, split).labels)
-
-
 def test_a_given_speed_is_spread_in_proportion_to_macs(path, tmp_path):
     experiment = load(path)
     table = estimate(experiment, tmp_path, CPU, "digits/resnet8=1000").set_index(["dataset", "method"])
     assert table.loc[("digits", "resnet8"), "training_images_per_second"] == pytest.approx(1000)
     for dataset in experiment.datasets:
-        shape = dataset_shape(*experiment.dataset(dataset), tmp_path)
+        facts = data.facts(*experiment.dataset(dataset), tmp_path)
         macs = {
-            method: _macs(build_model(experiment.run(dataset, method, 0), shape, CPU)) for method in experiment.methods
+            method: _macs(build_model(experiment.run(dataset, method, 0), facts, CPU)) for method in experiment.methods
         }
         speed = table.loc[dataset]["training_images_per_second"]
         assert speed["resnet8"] / speed["resnet14"] == pytest.approx(macs["resnet14"] / macs["resnet8"])
     # 6 steps of 32 images an epoch; a validation pass each; then one operating point of both splits.
-    row, shape = table.loc[("digits", "resnet8")], dataset_shape(*experiment.dataset("digits"), tmp_path)
-    validation, test = len(shape.validation.labels), len(shape.test.labels)
-    passes = 4 * (6 * 32 + validation / 3) + (validation + test) / 3
+    row, facts = table.loc[("digits", "resnet8")], data.facts(*experiment.dataset("digits"), tmp_path)
+    passes = 4 * (6 * 32 + facts.validation / 3) + (facts.validation + facts.test) / 3
     assert row["hours_per_run"] * 3600 == pytest.approx(passes / 1000)
     assert row["hours"] == pytest.approx(3 * row["hours_per_run"])
     assert row["runs"] == 3
@@ -125,8 +95,8 @@ def test_a_cpu_is_timed_by_the_work_it_does_and_not_by_waiting():
 
 def test_a_larger_network_is_found_to_be_slower(path, tmp_path):
     experiment = load(path)
-    shape = dataset_shape(*experiment.dataset("digits"), tmp_path)
-    small, large = (measure(experiment.run("digits", method, 0), shape, CPU) for method in experiment.methods)
+    facts = data.facts(*experiment.dataset("digits"), tmp_path)
+    small, large = (measure(experiment.run("digits", method, 0), facts, CPU) for method in experiment.methods)
     assert small.training < large.training
     assert small.evaluation < small.training
     assert small.parameters < large.parameters
@@ -141,3 +111,4 @@ def test_the_estimate_is_printed(path, tmp_path, capsys):
     assert "GPU-hours" in out
     assert "hours with 4 at once" in out
     assert main(["estimate", *options, "--jobs", "0"]) == 2
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]  # nothing was downloaded or prepared

@@ -24,7 +24,8 @@ from torchvision import transforms
 from baselines.backbone import Backbone
 from benchmark.data import Dataset, Split
 from benchmark.experiment.configuration import Augmentation, Recipe, Run
-from benchmark.training.loop import autocast, train
+from benchmark.training.loop import train
+from benchmark.training.precision import autocast
 from benchmark.training.stopping import StopRequest
 
 SHAPE, CLASSES, BATCH = (3, 32, 32), 10, 128

@@ -20,7 +20,7 @@ from benchmark.errors import UserError
 from benchmark.experiment import configuration
 from benchmark.experiment.configuration import Run
 from benchmark.training.augmentation import Augmentation, normalise
-from benchmark.training.loop import build_model
+from benchmark.training.building import build_model
 from dynalay.classifier import TrainingState
 from dynalay.meter import Meter
 

@@ -27,7 +27,7 @@ from benchmark.evaluation.estimate import estimate
 from benchmark.experiment import configuration
 from benchmark.experiment.configuration import Configuration
 from benchmark.training.gpu_slots import gpu_slot, visible_gpus
-from benchmark.training.loop import warn_of_emulation
+from benchmark.training.precision import warn_of_emulation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -22,8 +22,8 @@ from benchmark.evaluation.latency import measure
 from benchmark.evaluation.recording import load_trained
 from benchmark.experiment import provenance
 from benchmark.files import atomic_write
+from benchmark.training.batches import batches
 from benchmark.training.gpu_slots import gpu_slot
-from benchmark.training.loop import batches
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

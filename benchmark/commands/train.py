@@ -17,7 +17,8 @@ from benchmark.experiment import provenance
 from benchmark.experiment.attempt import attempt
 from benchmark.training import distributed
 from benchmark.training.gpu_slots import gpu_slot
-from benchmark.training.loop import train, warn_of_emulation
+from benchmark.training.loop import train
+from benchmark.training.precision import warn_of_emulation
 from benchmark.training.results import clear, finish, is_trained
 from benchmark.training.stopping import StopRequest
 

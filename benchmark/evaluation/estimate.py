@@ -15,7 +15,8 @@ from benchmark import data
 from benchmark.data import Facts
 from benchmark.errors import UserError
 from benchmark.experiment.configuration import Configuration, Run
-from benchmark.training.loop import autocast, build_model, build_optimizer
+from benchmark.training.building import build_model, build_optimizer
+from benchmark.training.precision import autocast
 from dynalay.classifier import Phase, TrainingState
 from dynalay.meter import Meter
 

@@ -12,7 +12,8 @@ from benchmark.errors import UserError
 from benchmark.experiment import provenance
 from benchmark.experiment.configuration import Run
 from benchmark.training import checkpoint
-from benchmark.training.loop import batches, build_model
+from benchmark.training.batches import batches
+from benchmark.training.building import build_model
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint
 from dynalay.meter import Meter
 

@@ -9,7 +9,7 @@ from benchmark.experiment import provenance
 from benchmark.experiment.configuration import Run
 from benchmark.files import atomic_write
 from benchmark.training import checkpoint
-from benchmark.training.loop import Progress
+from benchmark.training.progress import Progress
 
 #: What a training leaves, and what is made from that.
 RESULTS = ("model.safetensors", "history.csv", "records.parquet", "costs.json")

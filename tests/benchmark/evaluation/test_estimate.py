@@ -9,7 +9,7 @@ from benchmark.commands.estimate import wall_time
 from benchmark.errors import UserError
 from benchmark.evaluation.estimate import estimate, measure, seconds
 from benchmark.experiment.configuration import load
-from benchmark.training.loop import build_model
+from benchmark.training.building import build_model
 from dynalay.meter import Meter
 
 CPU = torch.device("cpu")

@@ -147,7 +147,7 @@ def test_told_to_stop_in_one_process_all_stop_and_go_on_together(tmp_path, data,
     assert disturbed("train") == 2  # one process alone must not go on with what two have begun
     assert "processes: 2 in the checkpoint, 1 now" in capsys.readouterr().err
     assert statuses(start(disturbed)) == [0, 0], disturbed.log(0) + disturbed.log(1)
-    assert "going on from step 6" in disturbed.log(0)
+    assert "resuming at step 6" in disturbed.log(0)
     assert statuses(processes) == [0, 0]
     assert (disturbed.run / "model.safetensors").read_bytes() == (undisturbed.run / "model.safetensors").read_bytes()
     assert disturbed.history().equals(undisturbed.history())

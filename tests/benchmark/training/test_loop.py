@@ -11,10 +11,15 @@ from benchmark import data as datasets
 from benchmark.data import Dataset, Split
 from benchmark.experiment import configuration
 from benchmark.experiment.configuration import Recipe
-from benchmark.training import loop
-from benchmark.training.loop import batches, build_model, build_optimizer, one_cycle, phase_at, validate
+from benchmark.training.batches import batches
+from benchmark.training.building import build_model, build_optimizer
+from benchmark.training.precision import warn_of_emulation
+from benchmark.training.progress import Progress
+from benchmark.training.schedule import one_cycle, phase_at
 from benchmark.training.streams import Streams, derived_seed
+from benchmark.training.validation import validate
 from dynalay.classifier import Phase
+from dynalay.meter import Meter
 from tests.benchmark.miniature import Miniature
 
 CPU = torch.device("cpu")
@@ -127,7 +132,7 @@ def test_validation_reads_no_other_split_and_leaves_the_model_training(miniature
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     model.eval()
     with torch.no_grad():
-        meter = loop.Meter(model.components(), len(dataset.validation.labels))
+        meter = Meter(model.components(), len(dataset.validation.labels))
         images, labels = next(batches(dataset.validation, dataset, CPU))
         logits = model.classify(images, model.default_point, meter)
     assert accuracy == pytest.approx((logits.argmax(dim=1) == labels).double().mean().item())
@@ -135,11 +140,13 @@ def test_validation_reads_no_other_split_and_leaves_the_model_training(miniature
 
 
 def test_a_metric_is_averaged_over_the_steps_that_have_it():
-    sums: dict[str, torch.Tensor] = {}
+    progress = Progress()
     for step in range(4):
         values = {"loss": torch.tensor(float(step))} | ({"reward": torch.tensor(2.0)} if step == 3 else {})
-        loop._add(sums, values)
-    assert {name: (value[0] / value[1]).item() for name, value in sums.items()} == {"loss": 1.5, "reward": 2.0}
+        progress.add(values)
+    assert progress.step == 4
+    assert progress.means() == {"loss": 1.5, "reward": 2.0}
+    assert progress.means() == {}  # the next epoch starts from nothing
 
 
 @pytest.mark.parametrize(
@@ -153,9 +160,9 @@ def test_a_metric_is_averaged_over_the_steps_that_have_it():
         ({"neon": True}, {"bfloat16"}, True),
     ],
 )
-def test_emulated_bfloat16_is_told(monkeypatch, capsys, capabilities, precisions, warned):
+def test_emulated_bfloat16_is_warned_of(monkeypatch, capsys, capabilities, precisions, warned):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    loop.warn_of_emulation(precisions, CPU)
+    warn_of_emulation(precisions, CPU)
     assert ("warning: this processor has no bfloat16" in capsys.readouterr().err) == warned
-    loop.warn_of_emulation(precisions, torch.device("cuda"))
+    warn_of_emulation(precisions, torch.device("cuda"))
     assert capsys.readouterr().err == ""

@@ -69,11 +69,11 @@ def send_at(step: int, number: signal.Signals, monkeypatch: pytest.MonkeyPatch) 
 def test_a_stopped_training_goes_on_where_it_was(undisturbed, disturbed, monkeypatch, capsys, step, number):
     send_at(step, number, monkeypatch)
     assert disturbed("train") == 75
-    assert f"stopped after step {step + 1} of {TOTAL}; run the same command to go on" in capsys.readouterr().err
+    assert f"stopped after step {step + 1} of {TOTAL}; run the same command to resume" in capsys.readouterr().err
     assert disturbed.run_json()["status"] == "preempted"
     assert not (disturbed.run / "model.safetensors").exists()
     assert disturbed("train") == 0
-    assert f"going on from step {step + 1}" in capsys.readouterr().out
+    assert f"resuming at step {step + 1}" in capsys.readouterr().out
     assert disturbed.run_json()["preemptions"] == 1
     assert disturbed("evaluate") == 0
     assert_same(disturbed, undisturbed)

@@ -1,0 +1,83 @@
+"""Batches of images: shuffled and augmented for training, in order for everything else."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from benchmark.data import Dataset, Split
+from benchmark.experiment.configuration import Recipe
+from benchmark.training.augmentation import Augmentation, normalise
+from benchmark.training.distributed import Team
+from benchmark.training.streams import Streams
+
+#: Evaluation has no gradients to keep, so its batches can be larger than training's.
+EVALUATION_BATCH = 500
+
+
+def batches(
+    split: Split, dataset: Dataset, device: torch.device, size: int = EVALUATION_BATCH
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The split in order: images, float32 [batch, channels, height, width], normalised, and labels, int64 [batch]."""
+    for start in range(0, len(split.labels), size):
+        images = split.images[start : start + size].to(device)
+        yield _prepared(images, dataset), split.labels[start : start + size].to(device)
+
+
+class TrainingBatches:
+    """The training split, in an order of its own each epoch; samples that do not fill a batch wait for the next epoch.
+
+    Args:
+        dataset: whose training split is read.
+        recipe: batch size and augmentation.
+        streams: of the run; moved to each step before its batch is drawn.
+        device: where batches are made.
+        team: of each batch, this process gets its own part.
+
+    Attributes:
+        size: samples in a batch, all processes' parts together.
+        steps: batches in an epoch.
+
+    Raises:
+        UserError: the batch cannot be shared equally by the team.
+    """
+
+    def __init__(self, dataset: Dataset, recipe: Recipe, streams: Streams, device: torch.device, team: Team) -> None:
+        samples = len(dataset.train.labels)
+        self.size = min(recipe.batch_size, samples)
+        self.steps = samples // self.size
+        self._part = team.part(self.size)
+        self._augment = Augmentation(**recipe.augmentation.model_dump())
+        self._images, self._labels = _resident(dataset.train, device)
+        self._dataset, self._streams, self._device = dataset, streams, device
+
+    def rest_of_epoch(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's parts of the batches of `step` and of the steps after it in the same epoch.
+
+        Yields:
+            Images, float32 [part, channels, height, width], augmented and normalised, and labels, int64 [part].
+        """
+        epoch, first = divmod(step, self.steps)
+        order = self._streams.order(epoch, len(self._labels))
+        for index in range(first, self.steps):
+            self._streams.seek(epoch * self.steps + index)
+            yield self._draw(order[index * self.size : (index + 1) * self.size])
+
+    def _draw(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        rows = rows[self._part].to(self._images.device)
+        # Augmentation is drawn for the whole batch, so it does not depend on who computes which part.
+        images = self._images.new_zeros((self.size, *self._dataset.image_shape), device=self._device)
+        images[self._part] = self._images[rows].to(self._device)
+        images = self._augment(images, self._streams.augmentation)[self._part]
+        return _prepared(images, self._dataset), self._labels[rows].to(self._device)
+
+
+def _prepared(images: Tensor, dataset: Dataset) -> Tensor:
+    return normalise(images, dataset.mean, dataset.std).contiguous(memory_format=torch.channels_last)
+
+
+def _resident(split: Split, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images and labels to draw from: copied to a GPU if they fill at most a quarter of it, else memory-mapped."""
+    if device.type == "cuda" and split.images.numel() <= torch.cuda.get_device_properties(device).total_memory // 4:
+        return split.images.to(device), split.labels.to(device)
+    return split.images, split.labels

@@ -1,0 +1,39 @@
+"""A run's model and its optimiser, as the configuration describes them."""
+
+import torch
+from torch import nn
+
+from baselines import find_method
+from benchmark.data import Dataset, Facts
+from benchmark.errors import UserError
+from benchmark.experiment.configuration import Recipe, Run
+from benchmark.training.streams import derived_seed
+from dynalay.classifier import AdaptiveClassifier
+
+
+def build_model(run: Run, dataset: Dataset | Facts, device: torch.device) -> AdaptiveClassifier:
+    """The run's model with the initial weights that its seed gives, in channels-last layout on `device`.
+
+    Raises:
+        UserError: the method refuses its parameters.
+    """
+    method = find_method(run.method_kind)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(run.seed, "initialisation"))
+        try:
+            model = method(dataset.image_shape, len(dataset.classes), **run.method_parameters)
+        except ValueError as error:
+            raise UserError(f"{run.method} ({run.method_kind}) on {run.dataset}: {error}") from None
+    return model.to(device).to(memory_format=torch.channels_last)
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser; weight decay for matrices and kernels only, as biases and norm gains need none."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)

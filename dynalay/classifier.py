@@ -2,9 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,11 @@ class AdaptiveClassifier(nn.Module, ABC):
 
     #: In order of their starts, the first at 0.
     phases: tuple[Phase, ...] = (Phase("training"),)
+    #: A method raises it when the same parameters give another result: its old results are then stale.
+    version: ClassVar[int] = 1
+    #: Parameters that no longer exist, with the value under which old results remain valid.  Both are literals, as
+    #: they are read without importing.
+    retired: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, image_shape: tuple[int, ...], classes: int) -> None:
         super().__init__()

@@ -23,7 +23,8 @@ from torchvision import transforms
 
 from baselines.backbone import Backbone
 from benchmark.data import Dataset, Split
-from benchmark.experiment.configuration import Augmentation, Recipe, Run
+from benchmark.experiment.runs import Run
+from benchmark.experiment.schema import Augmentation, Recipe
 from benchmark.training.loop import train
 from benchmark.training.precision import autocast
 from benchmark.training.stopping import StopRequest

@@ -134,7 +134,7 @@ def _state(run: Run, results: Path) -> _State:
         return _State(run, folder, "missing", None, {})
     except (OSError, ValueError) as error:
         return _State(run, folder, "damaged", f"run.json: {error}", {})
-    if description.get("digest") != run.digest:
+    if not run.is_described_by(description):
         return _State(run, folder, "stale", "run.json is of another configuration", {})
     if description.get("status") == "failed":
         return _State(run, folder, "failed", description.get("error"), description)

@@ -29,12 +29,13 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
     digest = checkpoint.weights_digest(path)
     if digest is None:
         raise UserError(f"{run} is not trained: {path} is missing; run `{train}` first.")
-    if digest != run.digest:
-        raise UserError(f"{path} was trained with another configuration than the one given; run `{train}` again.")
-    if provenance.read(folder).get("digest") != run.digest:
+    description = provenance.read(folder)
+    if not description:
         raise UserError(
             f"run.json beside {path} is missing or damaged, so nothing tells how it was made; run `{train}` again."
         )
+    if not provenance.owns(run, description, digest):
+        raise UserError(f"{path} was trained with another configuration than the one given; run `{train}` again.")
     model = build_model(run, dataset, device)
     try:
         model.load_state_dict(checkpoint.load_weights(path, device))

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmark.errors import UserError
-from benchmark.experiment.configuration import Run
+from benchmark.experiment.runs import Run
 from benchmark.files import write_json
 
 #: What results depend on; a new file, such as a method not yet added to git, makes the tree dirty too.
@@ -102,12 +103,24 @@ def read(folder: Path) -> dict[str, Any]:
 def update(folder: Path, run: Run, **entries: Any) -> None:
     """Set `entries` in run.json; entries of another configuration's run are dropped.
 
+    The digest stays as it is until a training sets it, since the weights beside run.json are signed with it.
+
     Raises:
         UserError: the run.json that is there is damaged.
     """
     old = _whole(folder / "run.json")
-    kept = old if old.get("digest") == run.digest else {}
-    write_json(folder / "run.json", kept | {"run": str(run), "digest": run.digest, **run.resolved(), **entries})
+    kept = old if run.is_described_by(old) else {}
+    digest = kept.get("digest", run.digest)
+    write_json(folder / "run.json", kept | {"run": str(run), "digest": digest, **run.resolved(), **entries})
+
+
+def owns(run: Run, description: Mapping[str, Any], digest: str | None) -> bool:
+    """Whether weights signed with `digest`, beside a run.json with `description`, are the run's.
+
+    The digest need not be today's: run.json and weights that older code signed alike belong together, and what run.json
+    says decides whether they are the run's.
+    """
+    return run.is_described_by(description) and digest in (run.digest, description.get("digest"))
 
 
 def _whole(path: Path) -> dict[str, Any]:

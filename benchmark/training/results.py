@@ -19,7 +19,7 @@ def finish(run: Run, folder: Path, model: nn.Module, progress: Progress) -> None
     """Write what a training leaves; the model last: where it stands, all the rest does."""
     write_history(folder / "history.csv", progress)
     provenance.update(
-        folder, run, status="trained", training_seconds=round(progress.seconds, 1),
+        folder, run, status="trained", digest=run.digest, training_seconds=round(progress.seconds, 1),
         training_joules=round(sum(progress.joules.values()), 1) if progress.joules else None,
         joules_by_device=progress.joules, training_macs=progress.macs, preemptions=progress.preemptions,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -34,9 +34,9 @@ def is_trained(run: Run, folder: Path) -> bool:
     Raises:
         UserError: the model is damaged.
     """
-    ours = checkpoint.weights_digest(folder / "model.safetensors") == run.digest
+    digest = checkpoint.weights_digest(folder / "model.safetensors")
     description = provenance.read(folder)
-    return ours and description.get("digest") == run.digest and "training_seconds" in description
+    return provenance.owns(run, description, digest) and "training_seconds" in description
 
 
 def clear(folder: Path, restart: bool) -> None:

@@ -177,7 +177,7 @@ def test_damaged_and_stale_runs_are_holes_and_not_errors(tmp_path):
     (damaged / "records.parquet").write_bytes(b"PAR1 and no more")
     (no_mapping / "run.json").write_text("[]")
     content = json.loads((stale / "run.json").read_text())
-    (stale / "run.json").write_text(json.dumps(content | {"digest": "of something else"}))
+    (stale / "run.json").write_text(json.dumps(content | {"seed": 7}))
     table = records.read(other / "records.parquet")
     records.write(other / "records.parquet", table.assign(label=(table["label"] + 1).astype("int16")))
     runs = pd.read_parquet(summary.write(configuration, tmp_path) / "runs.parquet")

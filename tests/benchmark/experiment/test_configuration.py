@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from benchmark.errors import UserError
-from benchmark.experiment import configuration
+from benchmark.experiment import configuration, schema
 
 SOUND: dict[str, Any] = {
     "experiment": "sound",
@@ -103,8 +103,8 @@ def test_numbers_in_scientific_notation_are_numbers(load):
         ("datasets/digits/recipe", {"epoch": 1}, "datasets.digits.recipe.epoch: unknown key. Did you mean 'epochs'?"),
         ("datasets/digits/parameters", {"valdation": 0.1}, "datasets.digits.parameters.valdation: unknown key. Did"),
         ("datasets/digits/recipes", {}, "datasets.digits.recipes: unknown key. Did you mean 'recipe'?"),
-        ("datasets/digit", {}, "datasets.digit: no kind 'digit', and no other is named. Did you mean 'digits'?"),
-        ("datasets/small-maze", {"kind": "mase"}, "datasets.small-maze.kind: no kind 'mase'. Did you mean 'maze'?"),
+        ("datasets/digit", {}, "datasets.digit: no dataset kind 'digit'. Did you mean 'digits'?"),
+        ("datasets/small-maze", {"kind": "mase"}, "small-maze.kind: no dataset kind 'mase'. Did you mean 'maze'?"),
         ("datasets/digits/methods", {"dynaly": {}}, "datasets.digits.methods.dynaly: no such method. Did you mean 'd"),
         ("datasets/digits/methods", {"dynalay": {"kind": "act"}}, "datasets.digits.methods.dynalay.kind: unknown key."),
         (
@@ -115,7 +115,7 @@ def test_numbers_in_scientific_notation_are_numbers(load):
         ("methods/dynalay/parameters", {"rounds": 2.5}, "methods.dynalay.parameters.rounds: must be a valid integer"),
         ("methods/dynalay/parameters", {"gradient": "exact"}, "must be 'implicit', 'phantom' or 'unrolled', not"),
         ("methods/resnet8/parameters", {"channels": [8, 16]}, "methods.resnet8.parameters.channels.2: is missing; the"),
-        ("methods/resnet8/kind", "resnext", "methods.resnet8.kind: no kind 'resnext'. Did you mean 'resnet'?"),
+        ("methods/resnet8/kind", "resnext", "methods.resnet8.kind: no method kind 'resnext'. Did you mean 'resnet'?"),
         ("methods/a b", {"kind": "act"}, "methods.a b: must be made of letters, digits"),
         ("methods/../up", {"kind": "act"}, "methods.../up: must be made of letters, digits"),
         ("methods", {}, "methods: is empty, so there is nothing to run; name at least one."),
@@ -285,12 +285,12 @@ def test_mutilated_text_is_sound_or_refused(load, seed):
 # config/README.md explains every key, and no other.
 
 SECTIONS: dict[str, type[BaseModel]] = {
-    "The experiment": configuration.File,
-    "A dataset": configuration.DatasetEntry,
-    "A method": configuration.MethodEntry,
-    "An override": configuration.MethodOverride,
-    "The recipe": configuration.Recipe,
-    "Augmentation": configuration.Augmentation,
+    "The experiment": schema.File,
+    "A dataset": schema.DatasetEntry,
+    "A method": schema.MethodEntry,
+    "An override": schema.MethodOverride,
+    "The recipe": schema.Recipe,
+    "Augmentation": schema.Augmentation,
 }
 CONFIG = Path(configuration.__file__).parents[2] / "config"
 

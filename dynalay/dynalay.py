@@ -31,9 +31,8 @@ class DynaLay(IntrospectiveClassifier):
         gradient: "implicit", "phantom" or "unrolled".
         phantom_steps: differentiated steps of the phantom gradient.
         pool: how the head pools.
-        rounds, hidden, sees_activations, lowest_price, highest_price, points, controls, reward, redundancy_penalty,
-        estimator, temperature, entropy_bonus, warmup_share, joint_share, direct_weight, jacobian_penalty: see
-            `IntrospectiveClassifier`.
+
+    All other parameters are those of `IntrospectiveClassifier`.
     """
 
     def __init__(

@@ -15,8 +15,8 @@ class FPILayer(nn.Module):
     Args:
         cell: a module called as ``cell(z, u)`` with the state [rows, *state shape] and the input [rows, *input shape],
             which returns the next state.  A sample's next state must depend on that sample alone: no batch statistics.
-        solver, gradient, relative_tolerance, absolute_tolerance, max_iterations, check_every, phantom_steps,
-        phantom_damping: see `dynalay.fixed_point.solve` and `dynalay.fixed_point.fixed_point`.
+
+    All other parameters are those of `dynalay.fixed_point.solve` and `dynalay.fixed_point.fixed_point`.
 
     Example: as a library, and through a meter that counts what runs.
         >>> from functools import partial

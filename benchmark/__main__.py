@@ -8,12 +8,17 @@ import argparse
 import ast
 import errno
 import importlib
+import os
 import sys
 import traceback
 import warnings
 from pathlib import Path
 
 from benchmark.errors import Preempted, UserError
+
+# Threads of torch that wait for each other sleep.  By default they spin, which beside other work slows them manyfold.
+# OpenMP reads this when torch is imported, which only the verbs do.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # timm, imported by every ResNet-like method, uses torch.jit.script, which torch deprecates; nothing a user can mend.
 warnings.filterwarnings("ignore", "`torch.jit.script", category=FutureWarning)

@@ -33,6 +33,34 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto takes a GPU where there is one (default)",
     )
+    add_threads_argument(parser)
+
+
+def add_threads_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument that says how many threads compute."""
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="CPU threads that compute (default: 1, the fastest for small networks and beside other work; more pay for "
+        "large networks on an idle machine)",
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more, as an argument's type."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def compute_with(threads: int) -> None:
+    """Let torch compute with so many CPU threads, whatever the environment says."""
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 def named_run(arguments: argparse.Namespace) -> configuration.Run:
@@ -53,6 +81,7 @@ def prepared(arguments: argparse.Namespace) -> "tuple[configuration.Run, Dataset
     from benchmark import data
 
     run = named_run(arguments)
+    compute_with(arguments.threads)
     device = chosen_device(arguments.device)
     data.prepare(run.dataset_kind, run.dataset_parameters, arguments.data)
     return run, data.load(run.dataset_kind, run.dataset_parameters, arguments.data), device

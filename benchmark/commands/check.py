@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from benchmark import data
+from benchmark.commands.arguments import add_threads_argument, compute_with
 from benchmark.data import Dataset
 from benchmark.errors import UserError
 from benchmark.experiment import configuration
@@ -30,11 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, help="the experiment's configuration")
     parser.add_argument("--dataset", required=True, help="a dataset's label in the configuration")
     parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of all data (default: data)")
+    add_threads_argument(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Check all methods, and report all that do not work."""
     experiment = configuration.load(arguments.config)
+    compute_with(arguments.threads)
     kind, parameters = experiment.dataset(arguments.dataset)
     data.prepare(kind, parameters, arguments.data)
     dataset = data.load(kind, parameters, arguments.data)

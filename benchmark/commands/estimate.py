@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from baselines import find_method
-from benchmark.commands.arguments import chosen_device
+from benchmark.commands.arguments import add_threads_argument, chosen_device, compute_with
 from benchmark.errors import UserError
 from benchmark.evaluation.estimate import estimate
 from benchmark.experiment import configuration
@@ -37,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto uses a GPU if there is one (default)"
     )
-    parser.add_argument("--jobs", type=int, help="runs at once (default: this machine's processors, or GPUs)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="runs at once (default: as many as the processors, by --threads each, or the GPUs allow)",
+    )
+    add_threads_argument(parser)
     parser.add_argument(
         "--images-per-second",
         metavar="DATASET/METHOD=NUMBER",
@@ -50,6 +55,7 @@ def main(arguments: argparse.Namespace) -> None:
     experiment = configuration.load(arguments.config)
     if arguments.jobs is not None and arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs}: give 1 or more.")
+    compute_with(arguments.threads)
     find_method(experiment.method_kinds[experiment.reference])
     startup = 2 * time.process_time()  # the imports of a training and of an evaluation
     given = arguments.images_per_second
@@ -60,7 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
             warn_of_emulation({run.recipe.precision for run in experiment.runs()}, device)
         table = estimate(experiment, arguments.data, device, given, startup)
     cuda = device.type == "cuda" or arguments.device == "cuda"
-    jobs = arguments.jobs or (len(visible_gpus()) if cuda else os.cpu_count()) or 1
+    jobs = arguments.jobs or (len(visible_gpus()) if cuda else (os.cpu_count() or 1) // arguments.threads) or 1
     show(experiment, table, jobs, "GPU" if cuda else "CPU")
 
 

@@ -15,7 +15,7 @@ import argparse
 import torch
 from torch import Tensor
 
-from benchmark.commands.arguments import add_run_arguments, prepared
+from benchmark.commands.arguments import add_run_arguments, positive, prepared
 from benchmark.data import Dataset
 from benchmark.evaluation import records
 from benchmark.evaluation.latency import measure
@@ -30,30 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run, where, and how it is timed."""
     add_run_arguments(parser)
     parser.add_argument(
-        "--batch-sizes", type=_positive, nargs="+", default=[1, 16, 256], metavar="N", help="(default: 1 16 256)"
+        "--batch-sizes", type=positive, nargs="+", default=[1, 16, 256], metavar="N", help="(default: 1 16 256)"
     )
     parser.add_argument(
         "--samples",
-        type=_positive,
+        type=positive,
         default=64,
         metavar="N",
         help="validation samples in a timed pass, or one whole batch of them (default: 64)",
     )
-    parser.add_argument("--repeats", type=_positive, default=3, metavar="N", help="timed passes (default: 3)")
-    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: as torch chooses)")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
+    parser.add_argument("--repeats", type=positive, default=3, metavar="N", help="timed passes (default: 3)")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Time the run and write its latency.csv."""
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
     with gpu_slot(arguments.device):
         run, dataset, device = prepared(arguments)
         folder = run.folder(arguments.results)

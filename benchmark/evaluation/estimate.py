@@ -157,21 +157,16 @@ def measure(run: Run, dataset: Facts, device: torch.device, macs_per_second: flo
 
 
 def seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
-    """Median duration of `work` after one warm-up call: one thread's processor time on a CPU, wall time on a GPU."""
+    """Median duration of `work` after a warm-up call: processor time of one CPU thread, else wall time."""
     cuda = device.type == "cuda"
-    clock = time.perf_counter if cuda else time.process_time
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        durations = []
-        for _ in range(1 + repeats):
-            started = clock()
-            work()
-            if cuda:
-                torch.cuda.synchronize(device)
-            durations.append(clock() - started)
-    finally:
-        torch.set_num_threads(threads)
+    clock = time.perf_counter if cuda or torch.get_num_threads() > 1 else time.process_time
+    durations = []
+    for _ in range(1 + repeats):
+        started = clock()
+        work()
+        if cuda:
+            torch.cuda.synchronize(device)
+        durations.append(clock() - started)
     return statistics.median(durations[1:])
 
 

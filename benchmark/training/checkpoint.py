@@ -1,11 +1,14 @@
-"""A run's state on disk: the checkpoint from which training goes on, and the weights that remain of it.
+"""A run's state on disk: the checkpoint from which training resumes, and the weights that remain of it.
 
 Both are written atomically, read without executing code, checked for damage, and know which run they belong to.
 """
 
 import hashlib
+import json
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +22,44 @@ from benchmark.experiment.configuration import Run
 from benchmark.files import atomic_write
 
 #: Raised whenever what a checkpoint holds, or what it means, changes.
-FORMAT = 2
+FORMAT = 3
 
 _SIGNATURE = "run and checksum"
 
 
-def save(path: Path, identity: Mapping[str, Any], state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) as the checkpoint of what `identity` describes (plain values)."""
-    # Through a file object, whose errors are Python's own: a full disk is then called so.
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint belongs to; all plain values.
+
+    Attributes:
+        configuration: the run's.  A checkpoint of another one is of no use to this run.
+        circumstances: the data, software and kind of device, without which the same run ends with other results.
+    """
+
+    configuration: Mapping[str, Any]
+    circumstances: Mapping[str, Any]
+
+
+def save(path: Path, identity: Identity, state: dict[str, Any]) -> None:
+    """Write `state` (tensors and plain values) as the checkpoint of what `identity` describes."""
+    content = {
+        "format": FORMAT,
+        "configuration": dict(identity.configuration),
+        "circumstances": dict(identity.circumstances),
+        "state": state,
+    }
+    # Through a file object, whose errors are Python's own: a full disk is then reported as one.
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        torch.save({"format": FORMAT, "identity": dict(identity), "state": state}, file)
+        torch.save(content, file)
 
 
-def load(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The state saved for `identity`, with tensors on the CPU, or None where there is no checkpoint.
+def load(path: Path, identity: Identity) -> dict[str, Any] | None:
+    """The state saved for `identity`, with tensors on the CPU, or None if there is no checkpoint.
+
+    A checkpoint of another configuration is renamed, with a warning, and counts as none.
 
     Raises:
-        UserError: the file is damaged, or of another format, configuration, data or software; the difference is named.
+        UserError: the file is corrupt, or of another format, data, software or device; the message says which.
     """
     remedy = f"Delete {path} (or pass --restart) to train from the beginning."
     if not path.exists():
@@ -45,23 +69,37 @@ def load(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
             if (damaged := archive.testzip()) is not None:  # torch does not look at the checksums
                 raise zipfile.BadZipFile(damaged)
         content = torch.load(path, map_location="cpu", weights_only=True)
-        found, saved, state = content["format"], content.get("identity", {}), content["state"]
+        found, state = content["format"], content["state"]
     except Exception as error:  # torch.load answers damage with whatever its unpickler stumbled over
         if isinstance(error, OSError) or is_out_of_memory(error):
             raise
         raise UserError(
-            f"The checkpoint {path} is damaged or no checkpoint ({type(error).__name__}). {remedy}"
+            f"The checkpoint {path} is corrupt or not a checkpoint ({type(error).__name__}). {remedy}"
         ) from None
     if found != FORMAT:
         raise UserError(f"The checkpoint {path} has format {found}; this version reads format {FORMAT}. {remedy}")
-    differences = list(_differences(saved, identity))
-    if differences:
+    if differences := list(_differences(content["configuration"], identity.configuration)):
+        _set_aside(path, content["configuration"], differences)
+        return None
+    if differences := list(_differences(content["circumstances"], identity.circumstances)):
         raise UserError(
-            f"The checkpoint {path} belongs to another run:\n"
+            f"The checkpoint {path} was made under other circumstances, so resuming would mix results:\n"
             + "\n".join(f"  {line}" for line in differences)
-            + f"\n{remedy}"
+            + f"\nResume where it was made. {remedy}"
         )
     return state
+
+
+def _set_aside(path: Path, configuration: Mapping[str, Any], differences: list[str]) -> None:
+    """Rename a checkpoint of another configuration, so that it is neither used nor lost."""
+    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:8]
+    kept = path.with_name(f"{path.stem}-{digest}{path.suffix}")
+    path.replace(kept)
+    print(
+        f"warning: {path} belongs to another configuration; it is kept as {kept.name}, and training starts from the "
+        "beginning:\n" + "\n".join(f"  {line}" for line in differences),
+        file=sys.stderr,
+    )
 
 
 def _differences(saved: Any, wanted: Any, key: str = "") -> Iterator[str]:

@@ -27,13 +27,13 @@ from benchmark.training.progress import Clock, Progress
 from benchmark.training.schedule import one_cycle, phase_at
 from benchmark.training.stopping import StopRequest
 from benchmark.training.streams import Streams
-from benchmark.training.validation import validate
+from benchmark.training.validation import NOT_VALIDATED, validate
 from dynalay.classifier import AdaptiveClassifier, TrainingState
 from dynalay.meter import Meter
 
 
 class Diverged(UserError):
-    """The loss became NaN or infinite."""
+    """The loss, the weights or the outputs became NaN or infinite."""
 
 
 def train(
@@ -61,8 +61,9 @@ def train(
 
     Raises:
         Preempted: `stop` was requested; the checkpoint holds everything up to the last step.
-        Diverged: the loss became NaN or infinite.
-        UserError: the checkpoint belongs to another run, or the method refuses its parameters.
+        Diverged: the loss, the weights or the outputs became NaN or infinite.
+        UserError: the checkpoint belongs to other data, software or another kind of device, or the method refuses its
+            parameters.
     """
     recipe = run.recipe
     streams = Streams(run.seed, device, team.rank)
@@ -76,6 +77,10 @@ def train(
     progress = _resumed(checkpoint.load(path, identity), model, optimizer, device)
     if progress.preemptions:
         report(f"resuming at step {progress.step} of {total}")
+    # Sums are rounded otherwise with another number of threads, so a run ends with as many as it began with.
+    if progress.threads != torch.get_num_threads():
+        report(f"computing with {progress.threads} threads, as it began, not {torch.get_num_threads()}")
+        torch.set_num_threads(progress.threads)
     clock = Clock(device)
 
     while progress.step < total:
@@ -97,13 +102,17 @@ def train(
         team.average(progress.sums.values())
         if progress.step % batches.steps == 0:
             means = progress.means()
-            require_finite(means["loss"], run, epoch)
-            accuracy, macs = validate(model, dataset, device) if team.leads else (math.nan, math.nan)
+            require_finite("loss", means["loss"], run, epoch)
+            # The last step's loss came before its update, so what that left is checked too.
+            require_finite("largest weight", largest_weight(model), run, epoch)
+            validation = validate(model, dataset, device) if team.leads else NOT_VALIDATED
+            require_finite("largest output", validation.largest_output, run, epoch)
             clock.add_to(progress)
-            progress.close_epoch(epoch, phase.name, means, batches.steps * batches.size, accuracy, macs)
+            progress.close_epoch(epoch, phase.name, means, batches.steps * batches.size, validation)
             report(
                 f"epoch {epoch + 1}/{recipe.epochs}  loss {means['loss']:.4f}  "
-                f"validation accuracy {100 * accuracy:.2f}%  {macs / 1e6:.2f} M MACs  {progress.seconds:.0f} s"
+                f"validation accuracy {100 * validation.accuracy:.2f}%  {validation.macs / 1e6:.2f} M MACs  "
+                f"{progress.seconds:.0f} s"
             )
         if progress.step < total:
             clock.add_to(progress)
@@ -148,32 +157,37 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def require_finite(loss: float, run: Run, epoch: int) -> None:
-    """Make sure that an epoch's mean loss is a number.
+def largest_weight(model: nn.Module) -> float:
+    """The largest absolute value of any parameter; NaN if one is NaN."""
+    return torch.stack([parameter.detach().abs().max() for parameter in model.parameters()]).max().item()
+
+
+def require_finite(name: str, value: float, run: Run, epoch: int) -> None:
+    """Make sure that the `value` of what is called `name` is finite after an epoch.
 
     Raises:
         Diverged: it is not.
     """
-    if not math.isfinite(loss):
+    if not math.isfinite(value):
         recipe = run.recipe
         raise Diverged(
-            f"the loss of {run} is {loss} in epoch {epoch + 1} of {recipe.epochs}; lower learning_rate "
+            f"the {name} of {run} is {value} in epoch {epoch + 1} of {recipe.epochs}; lower learning_rate "
             f"(now {recipe.learning_rate:g}) or gradient_clip (now {recipe.gradient_clip}), "
             f"or use precision float32 (now {recipe.precision})"
         )
 
 
-def _identity(run: Run, dataset: Dataset, device: torch.device, team: Team) -> dict[str, Any]:
+def _identity(run: Run, dataset: Dataset, device: torch.device, team: Team) -> checkpoint.Identity:
     """All that a checkpoint must share with the run that resumes from it."""
-    return {
-        **run.resolved(), "data": dataset.fingerprint, "device": device.type, "processes": team.size,
-        "torch": str(torch.__version__),
+    circumstances = {
+        "data": dataset.fingerprint, "device": device.type, "processes": team.size, "torch": str(torch.__version__)
     }  # fmt: skip
+    return checkpoint.Identity(run.resolved(), circumstances)
 
 
 def _save(
     path: Path,
-    identity: dict[str, Any],
+    identity: checkpoint.Identity,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
@@ -187,7 +201,7 @@ def _resumed(
 ) -> Progress:
     """Put the model and the optimiser into the saved state, if there is one; returns the progress made."""
     if saved is None:
-        return Progress()
+        return Progress(threads=torch.get_num_threads())
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     progress = Progress(**saved["progress"])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.training.energy import EnergyMeter
+from benchmark.training.validation import Validation
 
 
 @dataclass
@@ -16,6 +17,7 @@ class Progress:
     """Where a run stands; all of it goes into the checkpoint.
 
     Attributes:
+        threads: that compute the run on the CPU, in every attempt: rounding depends on their number.
         step: optimiser steps taken.
         history: one row an epoch.
         sums: of what is logged, by name: the sum over the current epoch's steps and their number, float64 [2].
@@ -25,6 +27,7 @@ class Progress:
         preemptions: how often the run was resumed from a checkpoint.
     """
 
+    threads: int
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -52,8 +55,7 @@ class Progress:
         phase: str,
         means: Mapping[str, float],
         samples: int,
-        validation_accuracy: float,
-        validation_macs: float,
+        validation: Validation,
     ) -> None:
         """Add the epoch's row to the history.
 
@@ -62,14 +64,13 @@ class Progress:
             phase: the name of the phase of its last step.
             means: of its metrics; "macs", per sample, goes into the total.
             samples: how many it trained on.
-            validation_accuracy: after it.
-            validation_macs: mean MACs of a validation sample.
+            validation: the result of validating after it.
         """
         metrics = dict(means)
         self.macs += round(metrics.pop("macs") * samples)
         self.history.append(
             {"epoch": epoch + 1, "step": self.step, "phase": phase, **metrics,
-             "validation_accuracy": validation_accuracy, "validation_macs": validation_macs,
+             "validation_accuracy": validation.accuracy, "validation_macs": validation.macs,
              "training_macs": self.macs, "seconds": self.seconds}
         )  # fmt: skip
 

@@ -21,11 +21,12 @@ def finish(run: Run, folder: Path, model: nn.Module, progress: Progress) -> None
     provenance.update(
         folder, run, status="trained", digest=run.digest, training_seconds=round(progress.seconds, 1),
         training_joules=round(sum(progress.joules.values()), 1) if progress.joules else None,
-        joules_by_device=progress.joules, training_macs=progress.macs, preemptions=progress.preemptions,
+        joules_by_device=progress.joules, training_threads=progress.threads,
+        training_macs=progress.macs, preemptions=progress.preemptions,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )  # fmt: skip
     checkpoint.save_weights(folder / "model.safetensors", run, model.state_dict())
-    (folder / "checkpoint.pt").unlink(missing_ok=True)  # three times the model's size, and of no more use
+    (folder / "checkpoint.pt").unlink(missing_ok=True)  # three times the model's size, and no longer needed
 
 
 def is_trained(run: Run, folder: Path) -> bool:

@@ -27,6 +27,15 @@ methods:
 """
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """A single thread is timed by its processor time, so other load hardly shows."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "small.yaml"

@@ -12,7 +12,8 @@ from benchmark.errors import UserError
 from benchmark.experiment.configuration import Recipe, Run
 from benchmark.training import checkpoint
 
-IDENTITY = {"method": {"kind": "resnet", "parameters": {"depth": 8}}, "recipe": {"epochs": 3}, "torch": "2.11.0"}
+RESNET = {"method": {"kind": "resnet", "parameters": {"depth": 8}}, "recipe": {"epochs": 3}}
+IDENTITY = checkpoint.Identity(RESNET, {"data": "cafe", "device": "cpu", "torch": "2.11.0"})
 STATE: dict[str, Any] = {
     "model": {"weight": torch.arange(6.0).view(2, 3)},
     "progress": {"step": 4, "history": [{"loss": 0.5}]},
@@ -52,26 +53,51 @@ def test_no_checkpoint_is_no_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("identity", "difference"),
+    ("changes", "difference"),
     [
-        (IDENTITY | {"recipe": {"epochs": 5}}, "recipe.epochs: 3 in the checkpoint, 5 now"),
-        (IDENTITY | {"recipe": {"epochs": 3, "flip": True}}, "recipe.flip: None in the checkpoint, True now"),
-        (
-            IDENTITY | {"method": {"kind": "act", "parameters": {"depth": 8}}},
-            "method.kind: 'resnet' in the checkpoint, 'act' now",
-        ),
-        (IDENTITY | {"method": {"kind": "resnet", "parameters": {}}}, "method.parameters.depth: 8 in the checkpoint"),
-        (IDENTITY | {"torch": "2.14.1"}, "torch: '2.11.0' in the checkpoint, '2.14.1' now"),
+        ({"data": "beef"}, "data: 'cafe' in the checkpoint, 'beef' now"),
+        ({"device": "cuda"}, "device: 'cpu' in the checkpoint, 'cuda' now"),
+        ({"torch": "2.14.1"}, "torch: '2.11.0' in the checkpoint, '2.14.1' now"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused_with_the_difference(saved, identity, difference):
+def test_a_checkpoint_of_other_circumstances_is_refused_with_the_difference(saved, changes, difference):
     with pytest.raises(UserError) as error:
-        checkpoint.load(saved, identity)
+        checkpoint.load(saved, checkpoint.Identity(RESNET, {**IDENTITY.circumstances, **changes}))
     message = str(error.value)
     assert difference in message
     assert sum("in the checkpoint" in line for line in message.splitlines()) == 1
     assert str(saved) in message
     assert "--restart" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"recipe": {"epochs": 5}}, "recipe.epochs: 3 in the checkpoint, 5 now"),
+        ({"recipe": {"epochs": 3, "flip": True}}, "recipe.flip: None in the checkpoint, True now"),
+        ({"method": {"kind": "act", "parameters": {"depth": 8}}}, "method.kind: 'resnet' in the checkpoint, 'act' now"),
+        ({"method": {"kind": "resnet", "parameters": {}}}, "method.parameters.depth: 8 in the checkpoint"),
+    ],
+)
+def test_a_checkpoint_of_another_configuration_is_set_aside_whole(saved, capsys, changes, difference):
+    content = saved.read_bytes()
+    # Another configuration may name another dataset; the data then differ too.
+    other = checkpoint.Identity(RESNET | changes, {**IDENTITY.circumstances, "data": "beef"})
+    assert checkpoint.load(saved, other) is None
+    (kept,) = saved.parent.iterdir()
+    assert kept != saved
+    assert kept.read_bytes() == content
+    warning = capsys.readouterr().err
+    assert warning.startswith(f"warning: {saved} belongs to another configuration; it is kept as {kept.name}")
+    assert difference in warning
+
+
+def test_checkpoints_of_several_configurations_are_all_kept(saved):
+    for epochs in (4, 5):
+        identity = checkpoint.Identity(RESNET | {"recipe": {"epochs": epochs}}, IDENTITY.circumstances)
+        assert checkpoint.load(saved, identity) is None
+        checkpoint.save(saved, identity, STATE)
+    assert len(list(saved.parent.iterdir())) == 3
 
 
 def test_a_checkpoint_of_another_format_is_refused_with_both(saved, monkeypatch):
@@ -107,12 +133,12 @@ def test_a_damaged_checkpoint_is_named_and_none_is_executed(saved, damage, tmp_p
     elif damage in ("empty", "text"):
         saved.write_bytes(b"" if damage == "empty" else b"not a checkpoint")
     elif damage == "code":
-        torch.save({"format": checkpoint.FORMAT, "identity": IDENTITY, "state": _Evil()}, saved)
+        torch.save({"format": checkpoint.FORMAT, "state": _Evil()}, saved)
     else:
         torch.save([1, 2], saved)
     with pytest.raises(UserError) as error:
         checkpoint.load(saved, IDENTITY)
-    assert f"The checkpoint {saved} is damaged or no checkpoint" in str(error.value)
+    assert f"The checkpoint {saved} is corrupt or not a checkpoint" in str(error.value)
     assert "--restart" in str(error.value)
     assert not (tmp_path / "executed").exists()
 

@@ -14,9 +14,10 @@ import torch
 
 from benchmark import files
 from benchmark.__main__ import main
+from benchmark.experiment import configuration
 from benchmark.training import checkpoint
 from dynalay.dynalay import DynaLay
-from tests.benchmark.miniature import Miniature
+from tests.benchmark.miniature import TOTAL, Miniature
 
 PARAMETERS = "methods/network/parameters"
 
@@ -183,17 +184,39 @@ def test_a_file_system_without_locks(tmp_path, data, reported, monkeypatch, numb
     assert "locks" in message
 
 
-def test_a_checkpoint_of_another_configuration(tmp_path, data, reported):
+def test_a_checkpoint_of_other_data_is_refused(tmp_path, data, reported):
     miniature = Miniature(tmp_path, data, {"recipe/epochs": 2})
     miniature.run.mkdir(parents=True)
-    from benchmark.training import checkpoint
-
-    checkpoint.save(miniature.run / "checkpoint.pt", {"recipe": {"epochs": 3}}, {})
+    run = configuration.load(miniature.config).run("digits", "network", 0)
+    checkpoint.save(miniature.run / "checkpoint.pt", checkpoint.Identity(run.resolved(), {"data": "others"}), {})
     assert miniature("train") == 2
     message = reported()
-    assert "recipe.epochs: 3 in the checkpoint, 2 now" in message
+    assert "data: 'others' in the checkpoint" in message
     assert "or pass --restart" in message
     assert miniature("train", "--restart") == 0
+
+
+@pytest.mark.parametrize("rate", [1e30, float("inf")], ids=["outputs", "weights"])
+def test_a_last_step_that_diverges_and_a_lower_learning_rate(tmp_path, data, reported, monkeypatch, rate):
+    """The last loss was computed before the update that spoils the network; no row of the history shows it."""
+    step, taken = torch.optim.AdamW.step, []
+
+    def spoilt_at_last(self: torch.optim.AdamW, *arguments: Any) -> Any:
+        taken.append(True)
+        for group in self.param_groups:
+            group["lr"] = rate if len(taken) == TOTAL else group["lr"]
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spoilt_at_last)
+    assert Miniature(tmp_path, data)("train") == 2
+    message = reported()
+    assert "of digits/network/seed0 is nan in epoch 4 of 4; lower learning_rate" in message
+    assert not list(tmp_path.rglob("model.safetensors"))
+    monkeypatch.undo()
+    lower = Miniature(tmp_path, data, {"recipe/learning_rate": 1e-3})
+    assert lower("train") == 0  # without --restart, which a pipeline cannot pass
+    assert lower.run_json()["status"] == "trained"
+    assert len(list(lower.run.glob("checkpoint-*.pt"))) == 1
 
 
 def test_a_damaged_checkpoint(tmp_path, data, reported):
@@ -201,7 +224,7 @@ def test_a_damaged_checkpoint(tmp_path, data, reported):
     miniature.run.mkdir(parents=True)
     (miniature.run / "checkpoint.pt").write_bytes(b"PK\x03\x04 and then nothing")
     assert miniature("train") == 2
-    assert "checkpoint.pt is damaged or no checkpoint" in reported()
+    assert "checkpoint.pt is corrupt or not a checkpoint" in reported()
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate"])

@@ -127,7 +127,7 @@ def test_validation_reads_no_other_split_and_leaves_the_model_training(miniature
     untouchable = Split(torch.empty(0), torch.empty(0), torch.empty(0))
     only = Dataset(**{**vars(dataset), "train": dataset.validation, "test": untouchable})
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    accuracy, macs = validate(model, only, CPU)
+    accuracy, macs, largest = validate(model, only, CPU)
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     model.eval()
@@ -137,10 +137,11 @@ def test_validation_reads_no_other_split_and_leaves_the_model_training(miniature
         logits = model.classify(images, model.default_point, meter)
     assert accuracy == pytest.approx((logits.argmax(dim=1) == labels).double().mean().item())
     assert macs == meter.macs(model.component_macs()).double().mean().item()
+    assert largest == logits.abs().max().item()
 
 
 def test_a_metric_is_averaged_over_the_steps_that_have_it():
-    progress = Progress()
+    progress = Progress(threads=1)
     for step in range(4):
         values = {"loss": torch.tensor(float(step))} | ({"reward": torch.tensor(2.0)} if step == 3 else {})
         progress.add(values)

@@ -79,6 +79,16 @@ def test_a_stopped_training_goes_on_where_it_was(undisturbed, disturbed, monkeyp
     assert_same(disturbed, undisturbed)
 
 
+def test_a_resumed_training_computes_with_the_threads_it_began_with(undisturbed, disturbed, monkeypatch, capsys):
+    send_at(STEPS, signal.SIGTERM, monkeypatch)
+    assert disturbed("train") == 75
+    assert disturbed("train", "--threads", "2") == 0
+    assert "computing with 1 threads, as it began, not 2" in capsys.readouterr().out
+    assert disturbed.run_json()["training_threads"] == 1
+    assert disturbed("evaluate") == 0
+    assert_same(disturbed, undisturbed)
+
+
 def test_a_signal_in_the_last_step_lets_the_training_end(undisturbed, disturbed, monkeypatch):
     send_at(TOTAL - 1, signal.SIGTERM, monkeypatch)
     assert disturbed("train") == 0

@@ -25,7 +25,7 @@ def constructor(source: Path) -> tuple[str, ast.FunctionDef] | None:
             if (
                 isinstance(item, ast.FunctionDef)
                 and item.name == "__init__"
-                and item.args.kwonlyargs  # the abstract base has none
+                and (item.args.kwonlyargs or item.args.kwarg)  # the abstract base has none
                 and [argument.arg for argument in item.args.args] == ["self", "image_shape", "classes"]
             ):
                 return node.name, item

@@ -82,29 +82,8 @@ class StandardisedConv2d(nn.Conv2d):
 _OF_RELU = math.sqrt(2 / (1 - 1 / math.pi))
 
 
-class RecallCell(nn.Module):
-    """f(z, u) = ReLU(norm(conv(z + u) + u + z / 2)): one convolution, the input recalled in every iteration.
-
-    Half the cost of `ResidualCell` for one step of propagation (after Bansal 2022, "End-to-end algorithm synthesis with
-    recurrent networks").
-
-    Args:
-        channels: of state and input; a multiple of 8.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(max(1, channels // 8), channels)
-
-    def forward(self, z: Tensor, u: Tensor) -> Tensor:
-        """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""
-        return functional.relu(self.norm(self.conv(z + u) + u + z / 2))
-
-
-#: The cells by the name a configuration would use.
+#: The cells by the names that configurations use.
 CELLS: dict[str, type[nn.Module]] = {
     "residual": ResidualCell,
     "standardised": StandardisedCell,
-    "recall": RecallCell,
 }

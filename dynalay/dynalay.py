@@ -1,6 +1,7 @@
 """DynaLay for images: a convolutional stem, FPI layers at falling resolution, pooling and a linear head."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
@@ -10,6 +11,9 @@ from dynalay.fpi import FPILayer
 from dynalay.introspective import IntrospectiveClassifier
 from dynalay.network import FPINetwork
 from dynalay.regularisation import bound_gain
+
+#: The solvers by the names that configurations use.
+SOLVERS: dict[str, type[Solver]] = {"picard": Picard, "anderson": Anderson, "broyden": Broyden}
 
 
 class DynaLay(IntrospectiveClassifier):
@@ -27,13 +31,15 @@ class DynaLay(IntrospectiveClassifier):
         iterations: evaluations of a cell that one re-evaluation may take.
         tolerance: relative residual at which a sample's layer counts as solved.
         solver: "picard", "anderson" or "broyden".
-        damping: how far Picard goes towards f(z), and Anderson's beta; 1 goes all the way.
         gradient: "implicit", "phantom" or "unrolled".
         phantom_steps: differentiated steps of the phantom gradient.
         pool: how the head pools.
-
-    All other parameters are those of `IntrospectiveClassifier`.
+        **options: of the agent and of training; see `IntrospectiveClassifier`.
     """
+
+    retired: ClassVar[Mapping[str, Any]] = {
+        "damping": 1.0, "hidden": 32, "lowest_price": 0.001, "temperature": 1.0, "entropy_bonus": 0.02
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -43,31 +49,15 @@ class DynaLay(IntrospectiveClassifier):
         channels: tuple[int, ...] = (16, 32, 64),
         strides: tuple[int, ...] = (1, 2, 2),
         fpi: tuple[bool, ...] = (True, True, True),
-        cell: Literal["standardised", "residual", "recall"] = "standardised",
+        cell: Literal["standardised", "residual"] = "standardised",
         gain_bound: float | None = None,
-        rounds: int = 4,
         iterations: int = 4,
         tolerance: float = 1e-2,
         solver: Literal["picard", "anderson", "broyden"] = "picard",
-        damping: float = 1.0,
         gradient: Literal["implicit", "phantom", "unrolled"] = "unrolled",
         phantom_steps: int = 2,
         pool: Literal["average", "maximum"] = "average",
-        hidden: int = 32,
-        sees_activations: bool = True,
-        lowest_price: float = 1e-3,
-        highest_price: float = 0.3,
-        points: int = 10,
-        controls: bool = True,
-        reward: Literal["correct", "probability"] = "probability",
-        redundancy_penalty: float = 0.02,
-        estimator: Literal["reinforce", "gumbel"] = "reinforce",
-        temperature: float = 1.0,
-        entropy_bonus: float = 0.02,
-        warmup_share: float = 0.0,
-        joint_share: float = 1.0,
-        direct_weight: float = 1.0,
-        jacobian_penalty: float = 0.0,
+        **options: Any,
     ) -> None:
         if not len(channels) == len(strides) == len(fpi):
             raise ValueError(f"channels={channels}, strides={strides} and fpi={fpi} must have one entry per layer")
@@ -89,7 +79,7 @@ class DynaLay(IntrospectiveClassifier):
         layers = [
             FPILayer(
                 each if gain_bound is None else bound_gain(each, gain_bound),
-                solver=_solver(solver, damping),
+                solver=SOLVERS[solver](),
                 gradient=gradient,
                 relative_tolerance=tolerance,
                 max_iterations=iterations,
@@ -102,33 +92,8 @@ class DynaLay(IntrospectiveClassifier):
         super().__init__(
             FPINetwork(stem, transitions, layers, head, image_shape, fpi),
             classes,
-            rounds=rounds,
-            hidden=hidden,
-            sees_activations=sees_activations,
-            lowest_price=lowest_price,
-            highest_price=highest_price,
-            points=points,
-            controls=controls,
-            reward=reward,
-            redundancy_penalty=redundancy_penalty,
-            estimator=estimator,
-            temperature=temperature,
-            entropy_bonus=entropy_bonus,
-            warmup_share=warmup_share,
-            joint_share=joint_share,
-            direct_weight=direct_weight,
-            jacobian_penalty=jacobian_penalty,
+            **options,
         )
-
-
-def _solver(name: str, damping: float) -> Solver:
-    if name == "picard":
-        return Picard(damping)
-    if name == "anderson":
-        return Anderson(beta=damping)
-    if damping != 1:
-        raise ValueError(f"damping={damping}: Broyden's method has none")
-    return Broyden()
 
 
 def _conv_norm(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:

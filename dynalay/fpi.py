@@ -41,7 +41,7 @@ class FPILayer(nn.Module):
         cell: nn.Module,
         *,
         solver: Solver | None = None,
-        gradient: Gradient = "phantom",
+        gradient: Gradient = "unrolled",
         relative_tolerance: float = 1e-3,
         absolute_tolerance: float = 0.0,
         max_iterations: int = 50,

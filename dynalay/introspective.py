@@ -22,6 +22,11 @@ from dynalay.meter import Meter
 from dynalay.network import FPINetwork, InnerState
 from dynalay.policies import AgentPolicy, Policy
 
+#: The lowest price in training: at it, one more direct pass has to bring a tenth of a percentage point.
+LOWEST_PRICE = 1e-3
+#: Weight of the policy's entropy when the agent begins to learn; it falls linearly to zero over that phase.
+ENTROPY_BONUS = 0.02
+
 
 class IntrospectiveClassifier(AdaptiveClassifier):
     """An FPI network with an agent that looks into it.
@@ -43,17 +48,14 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         network: any stem, FPI layers and head; the states are [channels, height, width] or [channels].
         classes: the number of classes.
         rounds: how often the agent may act on a sample.
-        hidden: the width of the agent's memory.
         sees_activations: whether the agent sees pooled activations beside the scalars.
-        lowest_price, highest_price: of the log-uniform distribution of prices in training; also the curve's ends.
+        highest_price: of the log-uniform distribution of prices in training, which begins at `LOWEST_PRICE`; the two
+            are also the curve's ends.
         points: operating points of the agent.
         controls: whether the operating points include the controls (random, always, never, entropy).
         reward: what an answer is worth: 1 if it is correct, or the probability it gives to the label.
         redundancy_penalty: for each choice of a layer that already is at its fixed point.
         estimator: of the agent's gradient: "reinforce" or "gumbel"; see `dynalay.estimators`.
-        temperature: of the Gumbel estimator.
-        entropy_bonus: weight of the policy's entropy when the agent begins to learn; it falls linearly to zero over
-            that phase.
         warmup_share, joint_share: of all steps; the agent's own phase takes what is between.  Without a warm-up there
             is but the joint phase (shares 0 and 1), and without FPI layers but the warm-up.
         direct_weight: of the direct pass in the warm-up's loss; every later round has weight 1.
@@ -66,17 +68,13 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         classes: int,
         *,
         rounds: int = 4,
-        hidden: int = 32,
         sees_activations: bool = True,
-        lowest_price: float = 1e-3,
         highest_price: float = 0.3,
         points: int = 10,
         controls: bool = True,
         reward: Literal["correct", "probability"] = "probability",
         redundancy_penalty: float = 0.02,
         estimator: Literal["reinforce", "gumbel"] = "reinforce",
-        temperature: float = 1.0,
-        entropy_bonus: float = 0.02,
         warmup_share: float = 0.0,
         joint_share: float = 1.0,
         direct_weight: float = 1.0,
@@ -86,19 +84,17 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         # With nothing to choose there is no agent to teach: a static network learns in every step.
         self.phases = _phases(warmup_share, joint_share) if any(network.solved) else (Phase("warm-up"),)
         self.rounds = rounds
-        self.prices = (lowest_price, highest_price)
+        self.prices = (LOWEST_PRICE, highest_price)
         self.points = points
         self.controls = controls
         self.reward = reward
         self.redundancy_penalty = redundancy_penalty
         self.estimator = estimator
-        self.temperature = temperature
-        self.entropy_bonus = entropy_bonus
         self.direct_weight = direct_weight
         self.jacobian_penalty = jacobian_penalty
         self.network = network
         channels = [shape[0] for shape in network.state_shapes]
-        self.agent = Agent(channels, scalar_features(len(channels)), hidden, sees_activations)
+        self.agent = Agent(channels, scalar_features(len(channels)), sees_activations=sees_activations)
         self.allowed: Tensor
         self.register_buffer("allowed", torch.tensor([True, *network.solved]), persistent=False)
         self.choosable = tuple(number for number, solvable in enumerate(network.solved, start=1) if solvable)
@@ -161,7 +157,6 @@ class IntrospectiveClassifier(AdaptiveClassifier):
             self.agent.sees_activations,
             meter,
             generator,
-            self.temperature,
         )
 
     def _run(
@@ -214,7 +209,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         # What the agent learns from is the network as it will be used: BatchNorm with the statistics of the warm-up.
         self.network.eval()
         first = next(phase.name for phase in self.phases if phase.name != "warm-up")
-        bonus = self.entropy_bonus * (1 - state.progress) if state.phase == first else 0.0
+        bonus = ENTROPY_BONUS * (1 - state.progress) if state.phase == first else 0.0
         agent_loss, metrics = self._agent_loss(images, labels, meter, state.generator, bonus)
         if state.phase == "agent":
             return agent_loss, metrics

@@ -31,7 +31,6 @@ class AgentPolicy:
         sees_activations: whether the agent is shown the states beside the scalars.
         meter: what executes the component "agent".
         generator: samples actions from this stream; None takes the best action.
-        temperature: of the softmax through which gradients of the gates go back.
 
     Attributes:
         redundant: how often a layer was chosen that already was at its fixed point, [batch].
@@ -51,7 +50,6 @@ class AgentPolicy:
         sees_activations: bool,
         meter: Meter,
         generator: torch.Generator | None = None,
-        temperature: float = 1.0,
     ) -> None:
         self.allowed = allowed
         self.price = price
@@ -59,7 +57,6 @@ class AgentPolicy:
         self.sees_activations = sees_activations
         self.meter = meter
         self.generator = generator
-        self.temperature = temperature
         self.memory = price.new_zeros(len(price), memory_size)
         self.redundant = price.new_zeros(len(price))
         self.log_probability = price.new_zeros(len(price))
@@ -89,7 +86,7 @@ class AgentPolicy:
         actions = perturbed.argmax(dim=1)
         taken = log_probabilities.gather(1, actions[:, None]).squeeze(1)
         entropy = -(log_probabilities.exp() * log_probabilities.masked_fill(~self.allowed, 0)).sum(dim=1)
-        share = (perturbed / self.temperature).softmax(dim=1).gather(1, actions[:, None]).squeeze(1)
+        share = perturbed.softmax(dim=1).gather(1, actions[:, None]).squeeze(1)
         gate = torch.where(actions > 0, 1 + (share - share.detach()), 1)
         self.log_probability = self.log_probability.index_add(0, rows, taken)
         self.entropy = self.entropy.index_add(0, rows, entropy)

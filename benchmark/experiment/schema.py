@@ -27,7 +27,6 @@ class Augmentation(_Strict):
 
     crop: Annotated[int, Field(ge=0)] = 0
     flip: bool = False
-    cutout: Annotated[int, Field(ge=0)] = 0
     dihedral: bool = False
 
 

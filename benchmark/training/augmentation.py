@@ -34,13 +34,11 @@ class Augmentation:
     Attributes:
         crop: the image is moved by up to so many pixels each way, zeros moving in (a random crop of the padded image).
         flip: it is mirrored left to right with probability one half.
-        cutout: the side of a square of zeros put at a random place (DeVries & Taylor 2017); 0 for none.
         dihedral: it is turned and mirrored by one of the square's 8 symmetries; images must be square.
     """
 
     crop: int = 0
     flip: bool = False
-    cutout: int = 0
     dihedral: bool = False
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -53,7 +51,7 @@ class Augmentation:
         Raises:
             ValueError: the symmetries of the square were asked for, and the images are not square.
         """
-        if not (self.crop or self.flip or self.cutout or self.dihedral):
+        if not (self.crop or self.flip or self.dihedral):
             return images
         batch, channels, height, width = images.shape
         if self.dihedral and height != width:
@@ -67,10 +65,6 @@ class Augmentation:
         row = torch.arange(height, device=device).view(1, -1, 1).expand(batch, height, width)
         column = torch.arange(width, device=device).view(1, 1, -1).expand(batch, height, width)
         visible = torch.ones_like(row, dtype=torch.bool)
-        if self.cutout:
-            top, left = integers(height) - self.cutout // 2, integers(width) - self.cutout // 2
-            inside = (row >= top) & (row < top + self.cutout) & (column >= left) & (column < left + self.cutout)
-            visible = visible & ~inside
         if self.crop:
             row = row + integers(2 * self.crop + 1) - self.crop
             column = column + integers(2 * self.crop + 1) - self.crop

@@ -18,7 +18,7 @@ def fixed_point(
     function: Callable[[Tensor, Tensor], Tensor],
     start: Tensor,
     *,
-    gradient: Gradient = "implicit",
+    gradient: Gradient = "unrolled",
     phantom_steps: int = 5,
     phantom_damping: float = 0.5,
     solver: Solver | None = None,

@@ -246,7 +246,7 @@ def test_the_graph_goes_with_the_solution():
         return fz
 
     u = torch.ones(2, 1, requires_grad=True)
-    solution = fixed_point(cell, torch.zeros(2, 1))
+    solution = fixed_point(cell, torch.zeros(2, 1), gradient="implicit")
     assert seen[-1]() is not None, "kept for the backward pass"
     del solution
     assert seen[-1]() is None
@@ -256,7 +256,7 @@ def test_an_adjoint_that_runs_away_falls_back_to_the_incoming_gradient():
     u = torch.tensor([[1.0], [1.0]], requires_grad=True)
     slope = torch.tensor([[1e30], [0.5]])
     exact = torch.zeros(2, 1)  # a fixed point by construction, which no solver would find
-    solution = fixed_point(lambda z, rows: slope[rows] * z + u[rows] - 1, exact)
+    solution = fixed_point(lambda z, rows: slope[rows] * z + u[rows] - 1, exact, gradient="implicit")
     assert solution.converged[0]
     solution.value.sum().backward()
     torch.testing.assert_close(u.grad, torch.tensor([[1.0], [2.0]]), rtol=1e-3, atol=0)

@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -33,10 +32,8 @@ class Scores(Meter):
         return self.scores[rows], memory + 1
 
 
-def agent_policy(scores, allowed=(True, True, True), generator=None, temperature=1.0):
-    return AgentPolicy(
-        torch.tensor(allowed), torch.full((len(scores),), 0.1), 2, 4, False, Scores(scores), generator, temperature
-    )
+def agent_policy(scores, allowed=(True, True, True), generator=None):
+    return AgentPolicy(torch.tensor(allowed), torch.full((len(scores),), 0.1), 2, 4, False, Scores(scores), generator)
 
 
 def test_the_greedy_agent_takes_the_best_allowed_action_and_counts_redundant_ones():
@@ -92,10 +89,9 @@ def test_actions_are_sampled_with_their_probabilities_and_none_that_is_masked():
     assert ((found - expected).abs() < 4 * (expected * (1 - expected) / count).sqrt() + 1e-9).all()
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_gates_are_one_and_have_the_gradient_of_the_perturbed_softmax(temperature):
+def test_gates_are_one_and_have_the_gradient_of_the_perturbed_softmax():
     scores = torch.randn(20, 3, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    policy = agent_policy(scores, generator=torch.Generator().manual_seed(2), temperature=temperature)
+    policy = agent_policy(scores, generator=torch.Generator().manual_seed(2))
     rows = torch.arange(20)[torch.arange(20) != 3]
     actions = policy(inner_state(20), rows, 1, torch.zeros(20).long())
     assert 0 in actions
@@ -106,7 +102,7 @@ def test_gates_are_one_and_have_the_gradient_of_the_perturbed_softmax(temperatur
     noise = -torch.empty(19, 3).exponential_(generator=torch.Generator().manual_seed(2)).log()
     perturbed = scores[rows].log_softmax(dim=1) + noise
     assert torch.equal(perturbed.argmax(dim=1), actions)
-    shares = (perturbed / temperature).softmax(dim=1)[torch.arange(19), actions]
+    shares = perturbed.softmax(dim=1)[torch.arange(19), actions]
     (expected,) = torch.autograd.grad(shares[actions > 0].sum(), scores)
     torch.testing.assert_close(found, expected)
     assert not found[3].any(), "not among the open samples"

@@ -7,6 +7,7 @@
 import hashlib
 import inspect
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmark.data.arrays import SPLITS, checksum, write_arrays
 from benchmark.data.kinds import find_description, find_kind
-from benchmark.data.raw import Facts, RawDataset, RawSplit
+from benchmark.data.raw import Facts
 from benchmark.errors import UserError
-from benchmark.files import atomic_write, locked, write_json
+from benchmark.files import locked, write_json
 
 #: To be raised when a kind comes to give other arrays for the same parameters: old prepared files are then left alone.
 VERSION = 2
-SPLITS = ("train", "validation", "test")
-_CHUNK = 512  # samples read at a time, so that a dataset larger than memory passes through
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,13 @@ class Split:
         images: uint8 [samples, channels, height, width].
         labels: int64 [samples].
         difficulty: float32 [samples], NaN where unknown.
+        group: int8 [samples], indices into the dataset's `groups`; None where the dataset has none.
     """
 
     images: Tensor
     labels: Tensor
     difficulty: Tensor
+    group: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Dataset:
         mean, std: per channel, of the training images divided by 255.
         difficulty_name: what the difficulty measures, as an axis label; None where there is none.
         fingerprint: SHA-256 of all arrays.
+        groups: the names of the groups into which samples fall; empty where there are none.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Dataset:
     test: Split
     difficulty_name: str | None
     fingerprint: str
+    groups: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -92,9 +95,14 @@ def prepare(kind: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     with locked(prepared.with_name(f".{prepared.name}.lock")):
         if _damage(prepared) is None:
             return prepared
-        for leftover in prepared.glob(".*.npy"):  # of a process that was killed: we hold the lock, nobody writes them
-            leftover.unlink()
-        _write(find_kind(kind)(Path(folder), **parameters), identity, prepared)
+        shutil.rmtree(prepared, ignore_errors=True)  # of a process that was killed: we hold the lock, nobody writes it
+        raw = find_kind(kind)(Path(folder), **parameters)
+        raw.check(kind)
+        try:
+            write_json(prepared / "meta.json", {**identity, **write_arrays(raw, prepared)})
+        except BaseException:  # an incomplete set is of no use, and may fill a disk
+            shutil.rmtree(prepared, ignore_errors=True)
+            raise
     return prepared
 
 
@@ -116,9 +124,10 @@ def load(kind: str, parameters: Mapping[str, Any], folder: Path, verify: bool = 
         remedy = "delete that folder and prepare it again" if prepared.exists() else "prepare it"
         raise UserError(f"dataset {kind!r} cannot be loaded: {damage}; {remedy} with `python -m benchmark data`")
     meta = json.loads((prepared / "meta.json").read_text(encoding="utf-8"))
+    groups = tuple(meta.get("groups", ()))
+    columns = ("images", "labels", "difficulty", *(("group",) if groups else ()))
     train, validation, test = (
-        Split(*(_map(prepared / f"{split}.{array}.npy") for array in ("images", "labels", "difficulty")))
-        for split in SPLITS
+        Split(*(_map(prepared / f"{split}.{column}.npy") for column in columns)) for split in SPLITS
     )
     return Dataset(
         name=kind,
@@ -130,6 +139,7 @@ def load(kind: str, parameters: Mapping[str, Any], folder: Path, verify: bool = 
         test=test,
         difficulty_name=meta["difficulty_name"],
         fingerprint=meta["fingerprint"],
+        groups=groups,
     )
 
 
@@ -184,69 +194,9 @@ def _damage(prepared: Path, verify: bool = False) -> str | None:
             return f"{path} is missing"
         if path.stat().st_size != array["bytes"]:
             return f"{path} has {path.stat().st_size} bytes where {array['bytes']} were written"
-        if verify and _checksum(np.load(path, mmap_mode="r")) != array["sha256"]:
+        if verify and checksum(np.load(path, mmap_mode="r")) != array["sha256"]:
             return f"{path} does not match its checksum"
     return None
-
-
-def _write(raw: RawDataset, identity: Mapping[str, Any], prepared: Path) -> None:
-    arrays: dict[str, dict[str, Any]] = {}
-    for split in SPLITS:
-        source: RawSplit = getattr(raw, split)
-        difficulty = np.full(len(source.labels), np.nan) if source.difficulty is None else source.difficulty
-        for name, values in (("labels", source.labels.astype(np.int64)), ("difficulty", difficulty.astype(np.float32))):
-            with atomic_write(prepared / f"{split}.{name}.npy") as temporary:
-                np.save(temporary, values)
-        with atomic_write(prepared / f"{split}.images.npy") as temporary:
-            histogram = _write_images(source, temporary)
-        if split == "train":
-            mean, std = _moments(histogram)
-        for name in ("images", "labels", "difficulty"):
-            path = prepared / f"{split}.{name}.npy"
-            checksum = _checksum(np.load(path, mmap_mode="r"))
-            arrays[path.name] = {"bytes": path.stat().st_size, "sha256": checksum}
-    fingerprint = hashlib.sha256("".join(array["sha256"] for array in arrays.values()).encode()).hexdigest()
-    meta = {
-        **identity,
-        "classes": raw.classes,
-        "difficulty_name": raw.difficulty_name,
-        "mean": mean,
-        "std": std,
-        "fingerprint": fingerprint,
-        "arrays": arrays,
-    }
-    write_json(prepared / "meta.json", meta)
-
-
-def _write_images(source: RawSplit, path: Path) -> NDArray[np.int64]:
-    """Stream the images into an array file at `path`; return how often each value occurs: [channels, 256]."""
-    samples = len(source.labels)
-    shape = source.read(np.arange(1)).shape[1:]
-    images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(samples, *shape))
-    histogram = np.zeros((shape[0], 256), dtype=np.int64)
-    for start in range(0, samples, _CHUNK):
-        chunk = source.read(np.arange(start, min(start + _CHUNK, samples)))
-        images[start : start + len(chunk)] = chunk
-        for channel in range(shape[0]):
-            histogram[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
-    images.flush()
-    return histogram
-
-
-def _moments(histogram: NDArray[np.int64]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel of value/255; from counts, so they do not depend on how chunks fell."""
-    values = np.arange(256) / 255
-    share = histogram / histogram.sum(axis=1, keepdims=True)
-    mean = share @ values
-    std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
-    return mean.tolist(), np.where(std > 0, std, 1.0).tolist()  # a constant channel is only shifted
-
-
-def _checksum(array: NDArray[Any]) -> str:
-    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    for start in range(0, len(array), _CHUNK):
-        digest.update(array[start : start + _CHUNK].tobytes())
-    return digest.hexdigest()
 
 
 def _map(path: Path) -> Tensor:

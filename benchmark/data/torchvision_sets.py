@@ -105,8 +105,8 @@ class RawFiles:
 
 
 def damaged(path: Path) -> UserError:
-    """The error for a raw file whose contents are not what they should be."""
-    return UserError(f"{path} is damaged or incomplete; delete it and run the command again, or lay a good copy there")
+    """The error for a raw file whose contents are wrong."""
+    return UserError(f"{path} is damaged or incomplete; delete it and run the command again, or replace it")
 
 
 def raw_dataset(
@@ -157,14 +157,16 @@ def mnist_family(source: type[datasets.MNIST], name: str, folder: Path, advice: 
     for file in files:
         try:
             read_sn3_pascalvincent_tensor(str(folder / file))
-        except Exception as error:  # torchvision's parser stumbles in many ways over a damaged file
+        except PermissionError:  # the file may be fine
+            raise
+        except Exception as error:  # torchvision's parser fails in many ways on a damaged file
             raise damaged(folder / file) from error
 
     def split(train: bool) -> RawSplit:
         dataset = source(folder, train=train)
         images, labels = dataset.data[:, None].numpy(), dataset.targets.numpy()
-        if len(images) != len(labels) or labels.max() >= len(source.classes):
-            raise UserError(f"the images and labels in {folder / raw} do not belong together; lay all its files anew")
+        if len(images) != len(labels):
+            raise UserError(f"the images and labels in {folder / raw} do not belong together; replace all of its files")
         return RawSplit(labels, images.__getitem__)
 
     return split(True), split(False)

@@ -117,6 +117,96 @@ def test_a_set_is_streamed_in_small_ascending_portions(tmp_path, monkeypatch):
     assert (images[:, 0, 0, 0] == torch.arange(1500) % 256).all()
 
 
+def columns(**changes):
+    """A small split, as a kind should provide it but for `changes`."""
+    images = np.zeros((6, 1, 4, 4), np.uint8)
+    return RawSplit(**{"labels": np.arange(6) % 2, "read": images.__getitem__, **changes})
+
+
+@pytest.mark.parametrize("split", store.SPLITS)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"labels": np.arange(6) % 2 + 1},
+            "labels must be from 0 to 1, as there are 2 classes; sample 1 has 2, and 3 of",
+        ),
+        ({"labels": np.arange(6) % 2 - 1}, "labels must be from 0 to 1, as there are 2 classes; sample 0 has -1"),
+        ({"labels": np.full(6, 0.5)}, "labels must be a list of whole numbers, not float64"),
+        ({"labels": np.zeros((6, 2), int)}, r"labels must be a list of whole numbers, not int64 \(6, 2\)"),
+        ({"labels": np.zeros(0, int)}, r"labels must be a list of whole numbers, not int64 \(0,\)"),
+        ({"difficulty": np.zeros(5, np.float32)}, "split has .6,. labels, but .5,. values of difficulty"),
+        ({"read": np.zeros((6, 1, 4, 4)).__getitem__}, "images must all be uint8 .* are float64"),
+        ({"read": np.zeros((6, 4, 4), np.uint8).__getitem__}, "images must all be uint8 arrays"),
+        ({"read": np.zeros((6, 1, 0, 4), np.uint8).__getitem__}, "images must all be uint8 arrays"),
+        ({"read": lambda indices: np.zeros((1, 1, 4, 4), np.uint8)}, "images must all be uint8 arrays"),
+        ({"group": np.zeros(6, np.int8)}, "groups must be from 0 to -1, as there are 0 groups"),
+    ],
+)
+def test_what_a_kind_provides_is_checked_before_anything_stands_on_disk(tmp_path, monkeypatch, split, changes, message):
+    def generate(folder):
+        return RawDataset(("a", "b"), **{name: columns(**(changes if name == split else {})) for name in store.SPLITS})
+
+    monkeypatch.setattr(store, "find_kind", lambda name: generate)
+    with pytest.raises(UserError, match=f"{split} .*{message}"):
+        prepare("made", {}, tmp_path)
+    assert not list((tmp_path / "prepared").glob("made*"))
+
+
+def test_one_class_is_too_few(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "find_kind", lambda name: lambda folder: RawDataset(("a",), *(columns(),) * 3))
+    with pytest.raises(UserError, match="made: a dataset needs at least 2 classes"):
+        prepare("made", {}, tmp_path)
+
+
+def test_groups_are_kept_where_there_are_any(tmp_path, monkeypatch):
+    splits = [columns(group=np.array([0, 1, 1, 0, 2, 2], np.int8))] * 3
+    made = RawDataset(("a", "b"), splits[0], splits[1], splits[2], groups=("x", "y", "z"))
+    monkeypatch.setattr(store, "find_kind", lambda name: lambda folder: made)
+    folder = prepare("made", {}, tmp_path)
+    dataset = load("made", {}, tmp_path, verify=True)
+    assert dataset.groups == ("x", "y", "z")
+    assert dataset.test.group is not None
+    assert dataset.test.group.tolist() == [0, 1, 1, 0, 2, 2]
+    (folder / "test.group.npy").unlink()
+    with pytest.raises(UserError, match=r"test\.group\.npy is missing"):
+        load("made", {}, tmp_path)
+
+
+def test_without_groups_nothing_is_written_of_them(tmp_path):
+    folder = prepare("digits", DIGITS, tmp_path)
+    assert not list(folder.glob("*group*"))
+    assert "groups" not in json.loads((folder / "meta.json").read_text())
+    dataset = load("digits", DIGITS, tmp_path)
+    assert dataset.groups == ()
+    assert dataset.test.group is None
+
+
+FULL_DISK = """
+import sys
+from benchmark.__main__ import main
+sys.exit(main(["data", "--dataset", "digits", "--data", "data"]))
+"""
+
+
+def test_a_full_disk_is_a_message_and_leaves_nothing(tmp_path):
+    """On a file system of its own that is too small for the images, mounted in a namespace of its own."""
+    script = (
+        'mount -t tmpfs -o size=64k tmpfs "$1" && mkdir "$1/data" && cd "$1" && "$2" -c "$3"; status=$?; '
+        'find "$1/data" -type f -size +0; exit $status'
+    )
+    process = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh", tmp_path, sys.executable, FULL_DISK],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()}, check=False,  # noqa: PTH109
+    )  # fmt: skip
+    if process.returncode in (1, 32):  # not allowed to make a namespace, or to mount in it
+        pytest.skip(process.stderr)
+    assert process.returncode == 2, process.stderr
+    assert "No space left on device: train.images.npy needs 0.1 MB. The disk is full: free some space" in process.stderr
+    assert "Traceback" not in process.stderr
+    assert process.stdout == ""
+
+
 def run(code, folder):
     return subprocess.Popen(
         [sys.executable, "-c", code, str(folder)],
@@ -130,14 +220,14 @@ def test_killed_halfway_it_is_not_prepared_and_the_next_call_prepares_it(tmp_pat
     killed = run(
         """
 import os, pathlib, signal, sys
-from benchmark.data import store
+from benchmark.data import arrays, store
 
-write = store._write_images
-def write_images(source, path):
-    if "test" in path.name:
+write = arrays._write
+def write_or_die(path, *arguments):
+    if path.name == "test.images.npy":
         os.kill(os.getpid(), signal.SIGKILL)
-    return write(source, path)
-store._write_images = write_images
+    return write(path, *arguments)
+arrays._write = write_or_die
 store.prepare("digits", {"train_samples": 200}, pathlib.Path(sys.argv[1]))
 """,
         tmp_path,
@@ -157,12 +247,12 @@ def test_of_two_processes_one_prepares_and_the_other_waits(tmp_path):
 import pathlib, sys, time
 from benchmark.data import store
 
-write = store._write
+write = store.write_arrays
 def slow_write(*arguments):
     print("writes")
     time.sleep(1)
-    write(*arguments)
-store._write = slow_write
+    return write(*arguments)
+store.write_arrays = slow_write
 store.prepare("digits", {"train_samples": 200}, pathlib.Path(sys.argv[1]))
 store.load("digits", {"train_samples": 200}, pathlib.Path(sys.argv[1]), verify=True)
 print("loaded")

@@ -1,9 +1,11 @@
 """Small files in the real formats, with torchvision's own lists of checksums adapted to them."""
 
+import errno
 import functools
 import gzip
 import hashlib
 import http.server
+import os
 import pickle
 import socket
 import tarfile
@@ -12,7 +14,6 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
 
@@ -199,6 +200,24 @@ def test_files_of_different_sets_are_refused(tmp_path, mnist):
         prepare("mnist", {}, tmp_path)
 
 
+def test_labels_that_are_no_classes_are_refused(tmp_path, mnist):
+    raw = lay_mnist(mnist, tmp_path)
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(idx(np.full(SAMPLES["test"], 10)))
+    with pytest.raises(UserError, match="mnist: test labels must be from 0 to 9"):
+        prepare("mnist", {}, tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, mnist, monkeypatch):
+    lay_mnist(mnist, tmp_path)
+
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(torchvision_sets, "read_sn3_pascalvincent_tensor", refuse)
+    with pytest.raises(PermissionError):
+        prepare("mnist", {}, tmp_path)
+
+
 def test_cifar10_from_laid_files(tmp_path, cifar):
     with tarfile.open(cifar) as tar:
         tar.extractall(tmp_path, filter="data")
@@ -268,45 +287,3 @@ def test_a_server_that_never_answers_is_given_up_in_time(tmp_path, cifar, monkey
         with pytest.raises(UserError, match="no answer from http://127"):
             prepare("cifar10", {}, tmp_path)
         assert time.monotonic() - began < 10
-
-
-@pytest.fixture
-def photographs(tmp_path):
-    """Images of two sizes and modes, each of one colour, in one folder a class."""
-    for split, samples in (("train", 10), ("val", 4)):
-        for label, name in enumerate(("cats", "dogs")):
-            folder = tmp_path / "pets" / split / name
-            folder.mkdir(parents=True)
-            for index in range(samples):
-                size = (20, 30) if index % 2 else (9, 5)
-                Image.new("RGB", size, (10 * index, 100 * label, 7)).save(folder / f"{index}.png")
-    return tmp_path / "pets"
-
-
-def test_an_image_folder_is_scaled_and_cut_to_squares(tmp_path, photographs):
-    parameters = {"path": "pets", "size": 8, "validation": 4}
-    prepare("image_folder", parameters, tmp_path)
-    dataset = load("image_folder", parameters, tmp_path)
-    assert dataset.classes == ("cats", "dogs")
-    assert dataset.image_shape == (3, 8, 8)
-    assert [len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)] == [16, 4, 8]
-    assert (dataset.test.images == dataset.test.images[:, :, :1, :1]).all()
-    assert (dataset.test.images[:, 1, 0, 0] == 100 * dataset.test.labels).all()
-    assert dataset.test.images[:4, 0, 0, 0].tolist() == [0, 10, 20, 30]
-
-
-def test_a_damaged_image_is_named(tmp_path, photographs):
-    (photographs / "train" / "dogs" / "3.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"dogs/3\.png is damaged"):
-        prepare("image_folder", {"path": "pets"}, tmp_path)
-
-
-def test_an_image_folder_that_is_not_there_says_what_should_be(tmp_path):
-    with pytest.raises(UserError, match=r"pets/train holds no images.*train/<class>/"):
-        prepare("image_folder", {"path": "pets"}, tmp_path)
-
-
-def test_splits_with_different_classes_are_refused(tmp_path, photographs):
-    (photographs / "val" / "dogs").rename(photographs / "val" / "wolves")
-    with pytest.raises(UserError, match="dogs, wolves"):
-        prepare("image_folder", {"path": "pets"}, tmp_path)

@@ -15,6 +15,7 @@ GENERATED: dict[str, dict[str, Any]] = {
     "digits": {"train_samples": 200, "validation": 30},
     "maze": {**SMALL, "longest": 5},
     "ising": SMALL,
+    "parity": {**SMALL, "longest": 9},
     "image_folder": {"path": "pets", "size": 5, "validation": 2, "test_samples": 3},
 }
 PUBLISHED = {

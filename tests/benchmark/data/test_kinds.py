@@ -7,7 +7,7 @@ from benchmark.data import all_kinds, find_kind, kinds
 
 
 def test_every_kind_is_found():
-    shipped = {"digits", "maze", "ising", "image_folder", "svhn"}
+    shipped = {"digits", "maze", "ising", "parity", "image_folder", "svhn"}
     torchvision = {"mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100"}
     assert set(all_kinds()) == shipped | torchvision
 

@@ -57,7 +57,7 @@ format: $(ENVIRONMENT) ## Auto-fix style
 
 # Material's notice about its successor is switched off.
 docs: $(ENVIRONMENT) ## Build the documentation site in site/; any warning fails
-	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
 	@echo 'The site: site/index.html'
 
 lock: $(UV) ## Resolve pyproject.toml into the lock; LOCK_OPTIONS=--upgrade for newer versions

@@ -1,10 +1,12 @@
-"""What MkDocs does not do by itself: pages from outside docs/, generated API pages, and formulas without JavaScript.
+"""What MkDocs does not do by itself: pages from outside docs/, generated pages, and formulas without JavaScript.
 
 Pages are written to be read in the repository too, so their links are paths in the repository. A link to a Markdown
 file of `PAGES` becomes a link to its page; any other file outside docs/ that a page links to is copied into the site.
 """
 
+import contextlib
 import html
+import io
 import os
 import re
 from pathlib import Path
@@ -13,6 +15,8 @@ import latex2mathml.converter
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from benchmark import __main__ as command_line  # found when MkDocs is started as `python -m mkdocs`
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,11 +51,12 @@ _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>'
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages from outside docs/, the files that pages link to, and the API pages."""
+    """Add the pages from outside docs/, the files that pages link to, the API pages and the command line's."""
     for source, uri in PAGES.items():
         files.append(File.generated(config, uri, abs_src_path=str(ROOT / source)))
     for name, (title, patterns) in API.items():
         files.append(File.generated(config, f"api/{name}.md", content=_api_page(title, patterns)))
+    files.append(File.generated(config, "commands.md", content=_commands_page()))
     for page in list(files.documentation_pages()):
         if page.abs_src_path is None:
             continue
@@ -109,4 +114,16 @@ def _api_page(title: str, patterns: list[str]) -> str:
         module = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
         collects = path.is_dir() and "__all__" in (path / "__init__.py").read_text()
         blocks.append(f"::: {module}" + ("\n    options: {members: false}" if collects else ""))
+    return "\n\n".join(blocks)
+
+
+def _commands_page() -> str:
+    """Every command of the command line, with its help."""
+    blocks = ["# Command line", "Every step of the pipeline is a command of `python -m benchmark`."]
+    os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}  # what argparse looks at
+    for command in sorted(command_line.verbs()):
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+            command_line.main([command, "--help"])
+        blocks.append(f"## {command}\n\n```text\n{text.getvalue().strip()}\n```")
     return "\n\n".join(blocks)

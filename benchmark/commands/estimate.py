@@ -26,7 +26,8 @@ from benchmark.errors import UserError
 from benchmark.evaluation.estimate import estimate
 from benchmark.experiment import configuration
 from benchmark.experiment.configuration import Configuration
-from benchmark.training.gpu_slots import gpu_slot, visible_gpus
+from benchmark.training.gpu_slots import gpu_slot
+from benchmark.training.gpus import visible_gpus
 from benchmark.training.precision import warn_of_emulation
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from benchmark.errors import UserError
-from benchmark.training.gpu_slots import visible_gpus
+from benchmark.training.gpus import visible_gpus
 
 #: How long the others wait for one of them, which may have a whole validation split to go through.
 TIMEOUT = timedelta(hours=2)

@@ -1,12 +1,14 @@
-"""Energy that the device says it has used: Intel's and AMD's RAPL counters, and those of NVIDIA's driver.
+"""Energy that devices report: the RAPL counters of Intel and AMD processors, and those of NVIDIA's driver.
 
 Both count for the whole device, whatever else runs on it, and not for memory (unless the processor counts it), disks or
-cooling.  A device that does not tell, as most virtual machines and RAPL without the right to read it, is left out.
+cooling.  A device that reports nothing, such as most virtual machines or RAPL without permission to read, is left out.
 """
 
-import ctypes
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import pynvml
 import torch
 
 POWERCAP = Path("/sys/class/powercap")
@@ -29,7 +31,7 @@ class EnergyMeter:
     def joules(self) -> dict[str, float]:
         """Joules since the last call, or since the meter was made: of "cpu" and "gpu", where they are known.
 
-        A RAPL counter begins anew about once an hour under load, so call more often than that.
+        A RAPL counter wraps around about once an hour under load, so call more often than that.
         """
         now, last = self._read(), self._last
         self._last = now
@@ -40,7 +42,7 @@ class EnergyMeter:
         return spent
 
     def _read(self) -> dict[str, tuple[str, float, float]]:
-        """Every counter: its kind, where it stands, and where it begins anew, in joules."""
+        """Every counter: its kind, its value, and the value at which it wraps around, in joules."""
         counters = {}
         for package in self._packages:
             try:
@@ -49,23 +51,16 @@ class EnergyMeter:
                 continue
             counters[package.name] = ("cpu", stand / 1e6, span / 1e6)
         if self._gpu is not None:
-            millijoules = ctypes.c_ulonglong()
-            if self._gpu[0].nvmlDeviceGetTotalEnergyConsumption(self._gpu[1], ctypes.byref(millijoules)) == 0:
-                counters["gpu"] = ("gpu", millijoules.value / 1e3, float("inf"))
+            with suppress(pynvml.NVMLError):
+                millijoules = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._gpu)
+                counters["gpu"] = ("gpu", millijoules / 1e3, float("inf"))
         return counters
 
 
-def _nvml_device(device: torch.device) -> tuple[ctypes.CDLL, ctypes.c_void_p] | None:
-    """The driver's management library and its handle of a GPU, which it knows by UUID; None where either is missing.
-
-    One function of it is needed, which is no reason to make every user install its Python bindings.
-    """
+def _nvml_device(device: torch.device) -> Any:
+    """The driver's handle of a GPU, which it knows by UUID; None if the driver does not give one."""
     try:
-        nvml = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+    except pynvml.NVMLError:
         return None
-    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}".encode()
-    handle = ctypes.c_void_p()
-    if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByUUID(uuid, ctypes.byref(handle)):
-        return None
-    return nvml, handle

@@ -1,14 +1,12 @@
 """GPUs of one machine, shared by processes that know nothing of each other.
 
-Snakemake limits how many jobs use a GPU but hands none out, so each job takes a *slot*: a lock on a small file of this
-machine, which the kernel frees when the process ends, however it ends.  `DYNALAY_SLOTS_PER_GPU` (default 1) runs may
-share a GPU; the least taken one comes first.
+Snakemake limits how many jobs use a GPU but assigns none, so each job takes a *slot*: a lock on a small file of this
+machine, which the kernel releases when the process ends, however it ends.  `DYNALAY_SLOTS_PER_GPU` (default 1) runs may
+share a GPU; the GPU with the most free slots comes first.
 """
 
 import fcntl
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,14 +16,14 @@ from itertools import product
 from pathlib import Path
 
 from benchmark.errors import UserError
+from benchmark.training.gpus import VISIBLE, visible_gpus
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 SLOTS = "DYNALAY_SLOTS_PER_GPU"
 
 
 @contextmanager
 def gpu_slot(device: str = "auto", poll_seconds: float = 0.5) -> Iterator[str | None]:
-    """Hold a slot and let CUDA see its GPU alone; wait, and say so, while all slots are taken.
+    """Hold a slot and let CUDA see only its GPU; wait, with a message, while all slots are taken.
 
     Enter it before CUDA is first used in the process: CUDA reads `CUDA_VISIBLE_DEVICES` once.
 
@@ -54,21 +52,6 @@ def gpu_slot(device: str = "auto", poll_seconds: float = 0.5) -> Iterator[str | 
             del os.environ[VISIBLE]
         else:
             os.environ[VISIBLE] = before
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs this process may use: those that `CUDA_VISIBLE_DEVICES` names (Slurm's choice, or the user's), else all.
-
-    Found without CUDA, which would fix the choice; by UUID, because CUDA and nvidia-smi number GPUs differently.
-    """
-    if VISIBLE in os.environ:
-        names = [name.strip() for name in os.environ[VISIBLE].split(",")]
-        return [name for name in names if name and not name.startswith("-")]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=60)
-    return answer.stdout.split() if answer.returncode == 0 else []
 
 
 def _take(gpus: Sequence[str], slots_per_gpu: int, poll_seconds: float) -> tuple[str, int]:

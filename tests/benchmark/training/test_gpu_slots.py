@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pynvml
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.training.gpu_slots import gpu_slot, visible_gpus
+from benchmark.training.gpu_slots import gpu_slot
+from benchmark.training.gpus import installed_gpus, visible_gpus
 
 HOLD = """
 import sys
@@ -21,6 +24,16 @@ with gpu_slot(poll_seconds=0.02):
 """
 
 
+DRIVER = """
+class NVMLError(Exception): ...
+class NVMLError_LibraryNotFound(NVMLError): ...
+def nvmlInit(): ...
+def nvmlDeviceGetCount(): return 2
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetUUID(handle): return ("GPU-a1", "GPU-b2")[handle]
+"""
+
+
 @pytest.fixture(autouse=True)
 def own_machine(tmp_path, monkeypatch):
     """Slots of this test alone, on a machine with the GPUs a and b."""
@@ -29,6 +42,20 @@ def own_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "a,b")
     monkeypatch.delenv("DYNALAY_SLOTS_PER_GPU", raising=False)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    installed_gpus.cache_clear()
+    yield
+    installed_gpus.cache_clear()
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """A driver that shows two GPUs, to this process and those that it starts."""
+    (tmp_path / "pynvml.py").write_text(DRIVER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    namespace: dict[str, Any] = {}
+    exec(DRIVER, namespace)
+    for name in ("nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetUUID"):
+        monkeypatch.setattr(pynvml, name, namespace[name])
 
 
 @pytest.fixture
@@ -106,19 +133,51 @@ def test_no_slot_where_no_gpu_is_visible_or_wanted(monkeypatch, nothing):
         assert gpu is None
 
 
-def test_gpus_are_found_by_uuid_without_cuda(tmp_path, monkeypatch):
+def test_gpus_are_found_by_uuid_without_cuda(driver, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert visible_gpus() == []
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho GPU-1; echo GPU-2\n")
-    tool.chmod(0o755)
-    assert visible_gpus() == ["GPU-1", "GPU-2"]
+    assert visible_gpus() == ["GPU-a1", "GPU-b2"]
     with gpu_slot() as gpu:
-        assert gpu == "GPU-1"
+        assert gpu == "GPU-a1"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
-    tool.write_text("#!/bin/sh\necho No devices were found; exit 6\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("0", ["GPU-a1"]),
+        ("1, 0", ["GPU-b2", "GPU-a1"]),
+        ("GPU-b", ["GPU-b2"]),
+        ("GPU-b2", ["GPU-b2"]),
+        ("GPU-", ["GPU-"]),  # of neither in particular
+        ("7", ["7"]),
+        ("MIG-GPU-a1/1/0", ["MIG-GPU-a1/1/0"]),
+    ],
+)
+def test_a_gpu_has_one_name_whoever_names_it(driver, monkeypatch, given, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert visible_gpus() == expected
+
+
+def test_a_number_and_a_uuid_never_book_one_gpu_twice(driver, holder, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    by_number = holder()
+    assert by_number.stdout.readline() == "GPU-a1\n"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    by_pipeline = holder()
+    assert by_pipeline.stdout.readline() == "GPU-b2\n"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a1")
+    assert "1 x 1 GPU slots are taken" in holder().stderr.readline()
+
+
+@pytest.mark.parametrize(("error", "warned"), [("LibraryNotFound", False), ("DriverNotLoaded", True)])
+def test_a_driver_that_fails_is_reported_and_a_machine_without_one_is_not(monkeypatch, capsys, error, warned):
+    def fail() -> None:
+        raise getattr(pynvml, f"NVMLError_{error}")
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(pynvml, "nvmlInit", fail)
     assert visible_gpus() == []
+    assert ("warning: NVIDIA's driver fails" in capsys.readouterr().err) == warned
 
 
 @pytest.mark.parametrize("given", ["0", "two", "-1", "1.5"])

@@ -19,6 +19,9 @@ from benchmark.files import write_json
 from benchmark.training.gpu_slots import gpu_slot
 from dynalay.components import component_costs
 
+#: Batches of evaluation are small already, whatever the recipe's batch_size.
+USE_LESS_MEMORY = "evaluate where there is more memory (--device cpu computes in the machine's own)"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run, and where."""
@@ -29,7 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Evaluate the run and write its costs and records."""
     run = named_run(arguments)
     folder = run.folder(arguments.results)
-    with attempt(run, folder), gpu_slot(arguments.device):
+    with attempt(run, folder, USE_LESS_MEMORY), gpu_slot(arguments.device):
         _, dataset, device = prepared(arguments)
         model = load_trained(run, dataset, folder, device)
         provenance.warn_of_changes()

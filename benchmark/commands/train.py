@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> None:
         if leads:
             print(f"{run}: {line}", flush=True)
 
-    with attempt(run, folder, leads):
+    with attempt(run, folder, f"lower batch_size (now {run.recipe.batch_size})", leads):
         if not arguments.restart and is_trained(run, folder):
             report("already trained")
             return

@@ -22,7 +22,7 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
     """The run's trained model, in inference mode.
 
     Raises:
-        UserError: it is not trained, was trained with another configuration or code, or its file is damaged.
+        UserError: it is not trained, was trained with another configuration, data or code, or its file is damaged.
     """
     path = folder / "model.safetensors"
     train = f"python -m benchmark train --dataset {run.dataset} --method {run.method} --seed {run.seed} ..."
@@ -32,10 +32,15 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
     description = provenance.read(folder)
     if not description:
         raise UserError(
-            f"run.json beside {path} is missing or damaged, so nothing tells how it was made; run `{train}` again."
+            f"run.json beside {path} is missing or damaged, so nothing says how it was made; run `{train}` again."
         )
     if not provenance.owns(run, description, digest):
         raise UserError(f"{path} was trained with another configuration than the one given; run `{train}` again.")
+    if (data := description.get("data")) != dataset.fingerprint:
+        raise UserError(
+            f"{path} was trained on other data than {run.dataset} is now (fingerprint {str(data)[:12]}, now "
+            f"{dataset.fingerprint[:12]}); restore the data, or run `{train} --restart`."
+        )
     model = build_model(run, dataset, device)
     try:
         model.load_state_dict(checkpoint.load_weights(path, device))

@@ -11,12 +11,13 @@ from benchmark.experiment.configuration import Run
 
 
 @contextmanager
-def attempt(run: Run, folder: Path, leads: bool = True) -> Iterator[None]:
+def attempt(run: Run, folder: Path, use_less_memory: str, leads: bool = True) -> Iterator[None]:
     """Work on `run` in `folder`; how it failed, or that it was preempted, goes into run.json.
 
     Args:
         run: what is worked on.
         folder: where its files lie; made if need be, and cleared of temporary files of writers that were killed.
+        use_less_memory: what the user can do if memory runs out, as the end of a sentence.
         leads: whether this process writes for the run; of several that share it, one does.
 
     Raises:
@@ -40,8 +41,8 @@ def attempt(run: Run, folder: Path, leads: bool = True) -> Iterator[None]:
                     provenance.update(folder, run, status="failed", error=message)
                 if is_out_of_memory(error):
                     raise UserError(
-                        f"{run} ran out of memory ({message.splitlines()[0]}); lower batch_size (now "
-                        f"{run.recipe.batch_size}), or let fewer runs share the device (--cores, slots per GPU)."
+                        f"{run} ran out of memory ({message.splitlines()[0]}); let fewer runs share the device "
+                        f"(--cores, slots per GPU), or {use_less_memory}."
                     ) from None
                 raise
     except OSError as error:  # that of a write does not know where it was writing

@@ -11,14 +11,30 @@ from benchmark.training.augmentation import Augmentation, normalise
 from benchmark.training.distributed import Team
 from benchmark.training.streams import Streams
 
-#: Evaluation has no gradients to keep, so its batches can be larger than training's.
-EVALUATION_BATCH = 500
+#: Evaluation has no gradients to keep, so its batches can be larger than training's: as many images as this, but no
+#: more pixels than as many images of 64 x 64, since activations grow with the pixels.
+EVALUATION_IMAGES = 500
+EVALUATION_PIXELS = EVALUATION_IMAGES * 64 * 64
+
+
+def evaluation_batch(image_shape: tuple[int, int, int]) -> int:
+    """How many images of (channels, height, width) are evaluated at once."""
+    _, height, width = image_shape
+    return max(1, min(EVALUATION_IMAGES, EVALUATION_PIXELS // (height * width)))
 
 
 def batches(
-    split: Split, dataset: Dataset, device: torch.device, size: int = EVALUATION_BATCH
+    split: Split, dataset: Dataset, device: torch.device, size: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The split in order: images, float32 [batch, channels, height, width], normalised, and labels, int64 [batch]."""
+    """The split in order: images, float32 [batch, channels, height, width], normalised, and labels, int64 [batch].
+
+    Args:
+        split: of the dataset.
+        dataset: whose mean and standard deviation normalise the images.
+        device: where the batches are put.
+        size: images in a batch; by default as many as `evaluation_batch` allows.
+    """
+    size = evaluation_batch(dataset.image_shape) if size is None else size
     for start in range(0, len(split.labels), size):
         images = split.images[start : start + size].to(device)
         yield _prepared(images, dataset), split.labels[start : start + size].to(device)

@@ -6,12 +6,14 @@ import os
 import resource
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from benchmark import data as datasets
 from benchmark import files
 from benchmark.__main__ import main
 from benchmark.experiment import configuration
@@ -133,7 +135,10 @@ def test_too_little_memory(spoilable, reported, monkeypatch, verb):
     assert spoilable(verb) == 2
     message = reported()
     assert "digits/network/seed0 ran out of memory" in message
-    assert "lower batch_size (now 16)" in message
+    assert "fewer runs share the device" in message
+    # How many images are evaluated at once does not depend on the recipe.
+    assert ("lower batch_size (now 16)" in message) == (verb == "train")
+    assert ("--device cpu" in message) == (verb == "evaluate")
     assert spoilable.run_json()["status"] == "failed"
 
 
@@ -265,6 +270,23 @@ def test_a_run_that_is_not_trained_or_was_trained_otherwise(spoilable, tmp_path,
     assert spoilable("evaluate") == 2
     assert "is not trained" in (message := reported())
     assert "python -m benchmark train --dataset digits --method network --seed 0" in message
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "latency"])
+def test_data_that_changed_since_the_training(spoilable, reported, monkeypatch, verb):
+    """As when images are added to a folder, which is then prepared again."""
+    load = datasets.load
+
+    def changed(*arguments: Any) -> datasets.Dataset:
+        return replace(load(*arguments), fingerprint="f" * 64)
+
+    monkeypatch.setattr(datasets, "load", changed)
+    assert spoilable(verb) == 2
+    message = reported()
+    assert "model.safetensors was trained on other data than digits is now" in message
+    assert "now ffffffffffff); restore the data, or run `python -m benchmark train" in message
+    assert not (spoilable.run / "records.parquet").exists()
+    assert not (spoilable.run / "latency.csv").exists()
 
 
 def test_data_that_is_not_there(tmp_path, reported):

@@ -11,7 +11,7 @@ from benchmark import data as datasets
 from benchmark.data import Dataset, Split
 from benchmark.experiment import configuration
 from benchmark.experiment.configuration import Recipe
-from benchmark.training.batches import batches
+from benchmark.training.batches import batches, evaluation_batch
 from benchmark.training.building import build_model, build_optimizer
 from benchmark.training.precision import warn_of_emulation
 from benchmark.training.progress import Progress
@@ -119,6 +119,13 @@ def test_batches_are_the_normalised_split_in_order(miniature):
     torch.testing.assert_close(torch.cat(images), ((expected - mean) / std).float())
     assert torch.cat(labels).equal(dataset.validation.labels)
     assert len(images) == math.ceil(len(dataset.validation.labels) / 7)
+
+
+@pytest.mark.parametrize(
+    ("side", "images"), [(8, 500), (28, 500), (32, 500), (64, 500), (65, 484), (256, 31), (10_000, 1)]
+)
+def test_large_images_are_evaluated_in_smaller_batches_and_small_ones_as_ever(side, images):
+    assert evaluation_batch((3, side, side)) == images
 
 
 def test_validation_reads_no_other_split_and_leaves_the_model_training(miniature):

@@ -295,9 +295,9 @@ def test_data_that_is_not_there(tmp_path, reported):
     )
     assert miniature("train") == 2
     message = reported()
-    assert f"{tmp_path}/data/pets/train holds no images" in message
-    assert "lay them in train/<class>/ and test/<class>/" in message
-    assert "pets/train holds no images" in miniature.run_json()["error"]
+    assert f"{tmp_path}/data/pets/train does not hold images" in message
+    assert "place them in train/<class>/ and test/<class>/" in message
+    assert "pets/train does not hold images" in miniature.run_json()["error"]
 
 
 def test_data_with_a_flipped_bit(tmp_path, reported):

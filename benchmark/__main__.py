@@ -28,7 +28,7 @@ warnings.filterwarnings("ignore", "`torch.jit.script", category=DeprecationWarni
 def verbs() -> dict[str, str]:
     """Every verb and its docstring, found without importing anything."""
     found = {}
-    for source in sorted((Path(__file__).parent / "commands").glob("*.py")):
+    for source in sorted((Path(__file__).parent / "commands").glob("[a-z]*.py")):
         tree = ast.parse(source.read_text())
         if any(isinstance(node, ast.FunctionDef) and node.name == "add_arguments" for node in tree.body):
             found[source.stem] = ast.get_docstring(tree) or ""

@@ -20,11 +20,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from baselines import find_method
 from benchmark.commands.arguments import add_threads_argument, chosen_device, compute_with
 from benchmark.errors import UserError
 from benchmark.evaluation.estimate import estimate
-from benchmark.experiment import configuration
+from benchmark.experiment import configuration, kinds
 from benchmark.experiment.configuration import Configuration
 from benchmark.training.gpu_slots import gpu_slot
 from benchmark.training.gpus import visible_gpus
@@ -57,7 +56,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.jobs is not None and arguments.jobs < 1:
         raise UserError(f"--jobs {arguments.jobs}: give 1 or more.")
     compute_with(arguments.threads)
-    find_method(experiment.method_kinds[experiment.reference])
+    kinds.find("method", experiment.method_kinds[experiment.reference]).load()
     startup = 2 * time.process_time()  # the imports of a training and of an evaluation
     given = arguments.images_per_second
     # Where a speed is given, the target device is elsewhere; MACs are metered on any device.

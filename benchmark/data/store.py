@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmark.data.arrays import SPLITS, checksum, write_arrays
-from benchmark.data.kinds import find_description, find_kind
+from benchmark.data.kinds import find_description, find_kind, revision
 from benchmark.data.raw import Facts
 from benchmark.errors import UserError
 from benchmark.files import locked, write_json
@@ -165,7 +165,8 @@ def facts(kind: str, parameters: Mapping[str, Any], folder: Path) -> Facts:
 
 def _identity(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What a prepared folder is named by: all that its arrays depend on."""
-    return {"kind": kind, "version": VERSION, "parameters": _complete(kind, parameters)}
+    given = {"kind": kind, "version": VERSION, "parameters": _complete(kind, parameters)}
+    return given | revision(find_kind(kind))
 
 
 def _complete(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +178,7 @@ def _complete(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _prepared_folder(identity: Mapping[str, Any], folder: Path) -> Path:
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
-    return Path(folder) / "prepared" / f"{identity['kind']}-{digest[:12]}"
+    return Path(folder) / "prepared" / f"{identity['kind'].replace(':', '.')}-{digest[:12]}"
 
 
 def _damage(prepared: Path, verify: bool = False) -> str | None:

@@ -16,7 +16,7 @@ import importlib
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,8 +88,15 @@ class Kind:
         return Meaning(version, self.distribution, defaults, retired)
 
     def load(self) -> Callable[..., Any]:
-        """Import it: a method's class, or a dataset's function."""
-        return getattr(importlib.import_module(self.definition.module.name), self.definition.node.name)
+        """Import it: a method's class, or a dataset's function.
+
+        Raises:
+            UserError: something that it imports is missing.
+        """
+        try:
+            return getattr(importlib.import_module(self.definition.module.name), self.definition.node.name)
+        except ImportError as error:
+            raise UserError(f"{self.sort} kind {self.name!r} cannot be imported: {error}.") from error
 
 
 def find(sort: Sort, name: str) -> Kind:
@@ -161,7 +168,7 @@ def _imported(sort: Sort, name: str, value: str, distribution: str | None) -> Ki
         what = "class" if sort == "method" else "function"
         defined = tuple(node.name for node in module.tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef))
         raise UserError(f"{sort} kind {name!r}: {module.path} has no {what} {symbol!r}.{suggest(symbol, defined)}")
-    return Kind(sort, name, definition, distribution or _distribution_of(where))
+    return Kind(sort, name, definition, distribution or distribution_of(where))
 
 
 def _distribution(point: importlib.metadata.EntryPoint) -> str:
@@ -169,10 +176,18 @@ def _distribution(point: importlib.metadata.EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}"
 
 
-def _distribution_of(module: str) -> str | None:
-    """The installed package that a module belongs to; None for a loose file."""
-    found = importlib.metadata.packages_distributions().get(module.partition(".")[0])
+def distribution_of(module: str) -> str | None:
+    """The installed package, other than the suite, that a module belongs to; None for a loose file."""
+    top = module.partition(".")[0]
+    if top in {package.partition(".")[0] for packages in _PACKAGES.values() for package in packages}:
+        return None
+    found = _distributions().get(top)
     return f"{found[0]} {importlib.metadata.version(found[0])}" if found else None
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 def _folder(package: str) -> Path:

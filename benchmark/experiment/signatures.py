@@ -136,6 +136,8 @@ def find_module(name: str) -> Module | None:
     path: Any = None
     spec = None
     parts = name.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return None
     for end in range(1, len(parts) + 1):
         finders = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
         found = (finder.find_spec(".".join(parts[:end]), path) for finder in finders)

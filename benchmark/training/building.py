@@ -3,10 +3,11 @@
 import torch
 from torch import nn
 
-from baselines import find_method
 from benchmark.data import Dataset, Facts
 from benchmark.errors import UserError
-from benchmark.experiment.configuration import Recipe, Run
+from benchmark.experiment import kinds
+from benchmark.experiment.runs import Run
+from benchmark.experiment.schema import Recipe
 from benchmark.training.streams import derived_seed
 from dynalay.classifier import AdaptiveClassifier
 
@@ -17,7 +18,7 @@ def build_model(run: Run, dataset: Dataset | Facts, device: torch.device) -> Ada
     Raises:
         UserError: the method refuses its parameters.
     """
-    method = find_method(run.method_kind)
+    method = kinds.find("method", run.method_kind).load()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(run.seed, "initialisation"))
         try:

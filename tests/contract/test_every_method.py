@@ -15,13 +15,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.nn import functional
 
-from baselines import all_methods, find_method
 from benchmark.experiment import kinds
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
 from dynalay.meter import Meter
 from tests.operator_count import operator_macs
 
-METHODS = list(all_methods())
+METHODS = kinds.names("method")
 SHAPE, CLASSES = (2, 12, 12), 3
 STEPS, BATCH = 60, 32
 
@@ -42,7 +41,7 @@ def _toy(count: int, seed: int) -> tuple[Tensor, Tensor]:
 def _build(name: str, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> AdaptiveClassifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return find_method(name)(shape, CLASSES)
+        return kinds.find("method", name).load()(shape, CLASSES)
 
 
 def _classify(model: AdaptiveClassifier, images: Tensor, point: OperatingPoint) -> tuple[Tensor, Meter]:
@@ -84,10 +83,11 @@ def _trained(name: str) -> tuple[AdaptiveClassifier, list[OperatingPoint], float
 
 @every_method
 def test_parameters_can_be_checked_without_importing_and_all_have_defaults(name):
-    signature = inspect.signature(find_method(name))
+    signature = inspect.signature(kinds.find("method", name).load())
     positional = [each.name for each in signature.parameters.values() if each.kind is each.POSITIONAL_OR_KEYWORD]
     assert positional == ["image_shape", "classes"]
-    assert not [field for field, info in kinds.find("method", name).parameters.model_fields.items() if info.is_required()]
+    fields = kinds.find("method", name).parameters.model_fields
+    assert not [field for field, info in fields.items() if info.is_required()]
 
 
 @every_method
@@ -303,15 +303,3 @@ def test_a_model_is_its_saved_weights(name):
         again, again_meter = _classify(restored, images, point)
         assert torch.equal(logits, again)
         assert torch.equal(meter.executions, again_meter.executions)
-
-
-def test_an_unknown_method_is_named_with_those_that_exist():
-    with pytest.raises(KeyError) as error:
-        find_method("resnext")
-    assert "no method 'resnext'" in str(error.value)
-    assert all(name in str(error.value) for name in METHODS)
-
-
-def test_parts_that_methods_share_are_no_methods():
-    assert {"resnet", "act", "branchynet", "dynalay"} <= set(METHODS)
-    assert not {"backbone", "classifier", "network", "agent"} & set(METHODS)

@@ -12,40 +12,46 @@ where files are missing or damaged, and for values that make no sense. It should
     describe(folder, *, <the same parameters, without defaults>) -> Facts
 
 which is quick and needs no download, so that costs can be estimated without preparing the dataset.
+
+A kind whose `generate` gives other data for the same parameters than it did before raises its module's constant
+`VERSION` (1 where there is none): results and prepared data of the earlier version are then stale. `RETIRED` names
+parameters that no longer exist, with the value under which old results remain valid.
 """
 
-import importlib
-import pkgutil
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 from benchmark.data.raw import Facts, RawDataset
+from benchmark.experiment import kinds
 
 
 def find_kind(name: str) -> Callable[..., RawDataset]:
     """The `generate` of the kind of this name; only its own file is imported.
 
     Raises:
-        KeyError: no file defines it; the message lists those that exist.
+        UserError: there is no such kind; the message lists those that exist.
     """
-    names = _names()
-    if name not in names:
-        raise KeyError(f"no dataset kind {name!r}; there are {', '.join(names)}")
-    return importlib.import_module(f"{__name__}.{name}").generate
+    return kinds.find("dataset", name).load()
 
 
 def find_description(name: str) -> Callable[..., Facts] | None:
-    """The `describe` that stands beside the `generate` of the kind of this name, if there is one.
+    """The `describe` beside the `generate` of the kind of this name, if there is one.
 
     Raises:
-        KeyError: see `find_kind`.
+        UserError: see `find_kind`.
     """
-    return getattr(importlib.import_module(find_kind(name).__module__), "describe", None)
+    return getattr(inspect.getmodule(find_kind(name)), "describe", None)
+
+
+def revision(generate: Callable[..., RawDataset]) -> dict[str, Any]:
+    """What else than parameters decides a kind's data: its version, and the installed package that it comes from."""
+    version = getattr(inspect.getmodule(generate), "VERSION", 1)
+    distribution = kinds.distribution_of(generate.__module__)
+    found = {"kind_version": None if version == 1 else version, "distribution": distribution}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def all_kinds() -> dict[str, Callable[..., RawDataset]]:
-    """Every kind's `generate`, by name."""
-    return {name: find_kind(name) for name in _names()}
-
-
-def _names() -> list[str]:
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """The `generate` of every kind that has a short name."""
+    return {name: find_kind(name) for name in kinds.names("dataset")}

@@ -120,7 +120,7 @@ def _api_page(title: str, patterns: list[str]) -> str:
 def _commands_page() -> str:
     """Every command of the command line, with its help."""
     blocks = ["# Command line", "Every step of the pipeline is a command of `python -m benchmark`."]
-    os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}  # what argparse looks at
+    os.environ |= {"COLUMNS": "84", "NO_COLOR": "1"}  # what argparse looks at
     for command in sorted(command_line.verbs()):
         text = io.StringIO()
         with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):

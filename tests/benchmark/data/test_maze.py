@@ -7,6 +7,7 @@ from scipy.sparse import csgraph
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
+from benchmark.data import percolation
 from benchmark.data.kinds import maze
 from benchmark.errors import UserError
 
@@ -47,8 +48,8 @@ def test_labels_and_difficulties_are_true(mazes):
 
 
 def test_classes_are_balanced_and_lengths_spread_evenly_over_their_logarithm():
-    gated = maze.gated_mazes(400, size=10, density=0.62, longest=10, rng=np.random.default_rng(0))
-    distances = maze._distances(gated.grids, gated.start)[np.arange(400), gated.end]
+    gated = percolation.gated_mazes(400, size=10, density=0.62, longest=10, rng=np.random.default_rng(0))
+    distances = percolation.path_lengths(gated.grids, gated.start)[np.arange(400), gated.end]
     assert distances.min() == 2
     assert distances.max() == 10
     expected = 400 * np.diff(np.log(np.arange(2, 12))) / np.log(11 / 2)
@@ -61,9 +62,9 @@ def test_balance(mazes):
 
 
 def test_gates_look_alike_and_only_the_cut_separates_the_markers():
-    gated = maze.gated_mazes(100, size=10, density=0.62, longest=8, rng=np.random.default_rng(1))
+    gated = percolation.gated_mazes(100, size=10, density=0.62, longest=8, rng=np.random.default_rng(1))
     rows = np.arange(100)
-    surroundings = maze._surroundings(gated.grids)
+    surroundings = percolation._surroundings(gated.grids)
     assert (surroundings[rows, gated.cut] == surroundings[rows, gated.decoy]).all()
 
     def distance_to_nearer_marker(cell):
@@ -76,18 +77,18 @@ def test_gates_look_alike_and_only_the_cut_separates_the_markers():
     assert {1, 2, 4} <= set(cut)
     for gate, joined in ((gated.cut, False), (gated.decoy, True)):
         assert gated.grids.reshape(100, -1)[rows, gate].all()
-        closed = maze._closed(gated.grids, gate)
-        assert ((maze._distances(closed, gated.start)[rows, gated.end] >= 0) == joined).all()
+        closed = percolation.closed(gated.grids, gate)
+        assert ((percolation.path_lengths(closed, gated.start)[rows, gated.end] >= 0) == joined).all()
 
 
 def test_surroundings_are_the_same_for_turned_and_mirrored_grids():
     grid = np.pad(np.random.default_rng(0).random((1, 7, 7)) < 0.5, ((0, 0), (1, 1), (1, 1)))
-    expected = maze._surroundings(grid).reshape(9, 9)
+    expected = percolation._surroundings(grid).reshape(9, 9)
     for turns in range(4):
         for image in (np.rot90, lambda grid, turns: np.rot90(grid, turns).T):
-            turned = maze._surroundings(np.ascontiguousarray(image(grid[0], turns))[None]).reshape(9, 9)
+            turned = percolation._surroundings(np.ascontiguousarray(image(grid[0], turns))[None]).reshape(9, 9)
             assert (turned == image(expected, turns)).all()
-    assert len(np.unique(maze._SMALLEST_IMAGE)) == 51  # by Burnside's lemma
+    assert len(np.unique(percolation._SMALLEST_IMAGE)) == 51  # by Burnside's lemma
 
 
 MANHATTAN = 0  # where the markers' distance stands among the features

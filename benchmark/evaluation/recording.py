@@ -103,4 +103,6 @@ def _recorded(
     frame.insert(5, "policy", point.policy)
     frame.insert(6, "operating_point", point.name)
     frame.insert(7, "knob", point.knob)
+    if split.group is not None:
+        frame.insert(8, "group", pd.Categorical.from_codes(split.group.numpy(), dataset.groups))
     return frame

@@ -29,6 +29,8 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "confidence": pa.float32(),
     "macs": pa.int64(),
 }
+#: The columns that only some runs have: the name of each sample's group, where the dataset has groups.
+OPTIONAL: Mapping[str, pa.DataType] = {"group": CATEGORY}
 SPLITS = ("validation", "test")
 EXECUTIONS = "executions."
 NOTE = "note."
@@ -77,7 +79,8 @@ def check(records: pd.DataFrame, component_macs: Mapping[str, int] | None = None
             has two labels, a confidence is no probability, or the compute does not add up.
     """
     missing = [name for name in COLUMNS if name not in records]
-    unknown = [name for name in records if name not in COLUMNS and not name.startswith((EXECUTIONS, NOTE))]
+    known = {*COLUMNS, *OPTIONAL}
+    unknown = [name for name in records if name not in known and not name.startswith((EXECUTIONS, NOTE))]
     if missing or unknown:
         raise ValueError(f"records lack the columns {missing} or have columns they should not: {unknown}")
     if not len(records):
@@ -116,7 +119,7 @@ def _check_split(split: str, part: pd.DataFrame) -> None:
 
 def _array(column: pd.Series, name: str) -> pa.Array:
     """A column in its type on disk; the conversion fails rather than lose a value."""
-    kind = COLUMNS.get(name)
+    kind = {**COLUMNS, **OPTIONAL}.get(name)
     if name.startswith(EXECUTIONS):
         kind = pa.int16()
     elif name.startswith(NOTE):

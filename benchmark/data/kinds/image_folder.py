@@ -16,6 +16,8 @@ from benchmark.data.raw import Facts, RawDataset, RawSplit
 from benchmark.data.torchvision_sets import official_facts, raw_dataset
 from benchmark.errors import UserError
 
+VERSION = 2  # transparent, rotated and deep grey images changed
+
 
 def generate(
     folder: Path,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmark.data import Facts, all_kinds, facts, kinds, load, prepare
+from benchmark.data import Facts, all_kinds, facts, load, prepare
 from benchmark.data.kinds import find_description
 from benchmark.errors import UserError
 from benchmark.experiment.configuration import dataset_defaults
@@ -89,13 +89,13 @@ def test_impossible_parameters_are_refused_in_advance(folder, kind, parameters, 
         facts(kind, parameters, folder)
 
 
-def test_a_kind_that_describes_nothing_is_prepared(tmp_path, monkeypatch):
-    (tmp_path / "plain.py").write_text(
+def test_a_kind_from_outside_that_describes_nothing_is_prepared(tmp_path, monkeypatch):
+    (tmp_path / "plain_dataset.py").write_text(
         "import numpy as np\nfrom benchmark.data import RawDataset, RawSplit\n"
         "def generate(folder, *, samples: int = 6):\n"
         "    split = RawSplit(np.arange(samples) % 2, lambda chosen: np.zeros((len(chosen), 1, 4, 5), np.uint8))\n"
         "    return RawDataset(('a', 'b'), split, split, split)\n"
     )
-    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path)])
-    assert facts("plain", {}, tmp_path) == Facts((1, 4, 5), ("a", "b"), 6, 6, 6)
-    assert load("plain", {}, tmp_path).fingerprint
+    monkeypatch.syspath_prepend(tmp_path)
+    assert facts("plain_dataset:generate", {}, tmp_path) == Facts((1, 4, 5), ("a", "b"), 6, 6, 6)
+    assert load("plain_dataset:generate", {}, tmp_path).fingerprint

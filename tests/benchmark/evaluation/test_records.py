@@ -3,7 +3,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from benchmark.data import load
 from benchmark.evaluation import records
+from tests.benchmark.miniature import Miniature
 from tests.benchmark.synthetic import Experiment, component_macs
 
 
@@ -38,6 +40,24 @@ def test_the_same_records_give_the_same_bytes(run_records, tmp_path):
     for name, variant in (("a", table), ("b", as_text), ("c", reordered)):
         records.write(tmp_path / name, variant)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+
+
+def test_groups_of_samples_are_recorded_by_name_where_the_dataset_has_any(tmp_path):
+    fogged = {"size": 8, "longest": 4, "fog": 0.5, "train": 24, "validation": 12, "test": 24}
+    for name, parameters in (("fog", fogged), ("clear", fogged | {"fog": 0.0})):
+        changes = {"datasets/digits": {"kind": "maze", "parameters": parameters}, "recipe/epochs": 1}
+        miniature = Miniature(tmp_path / name, tmp_path / "data", changes)
+        assert [miniature(verb) for verb in ("train", "evaluate")] == [0, 0]
+        path = miniature.run / "records.parquet"
+        assert ("group" in records.columns(path)) == (name == "fog")
+        if name == "fog":
+            table = records.read(path)
+            dataset = load("maze", parameters, tmp_path / "data")
+            for split in ("validation", "test"):
+                part = table[table["split"] == split]
+                names = np.array(dataset.groups)[getattr(dataset, split).group.numpy()]
+                assert (part["group"].to_numpy(str) == names[part["sample"]]).all()
+                assert set(names) == set(dataset.groups)
 
 
 @pytest.mark.parametrize(

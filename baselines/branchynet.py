@@ -13,7 +13,7 @@ searched jointly on the validation split.  An exit with threshold 0 can never be
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +121,24 @@ class BranchyNet(AdaptiveClassifier):
             answered.append(rows)
             answers.append(meter("head", features, rows=rows))
         return torch.cat(answers)[torch.cat(answered).argsort()]
+
+    def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
+        components = self.components()
+        *early, last = self._all_exits(images, Meter(components, len(images), images.device))
+        entropies = [entropy(logits) for logits in early]
+        for point in points:
+            meter = Meter(components, len(images), images.device)
+            answers, stays = last.clone(), torch.ones(len(images), dtype=torch.bool, device=images.device)
+            for n, threshold in enumerate(point.setting):
+                meter.count(f"segment{n + 1}", stays)
+                if threshold > 0:
+                    meter.count(f"exit{n + 1}", stays)
+                    leaves = stays & (entropies[n] < threshold)
+                    answers[leaves] = early[n][leaves]
+                    stays = stays & ~leaves
+            meter.count(f"segment{len(self.segments)}", stays)
+            meter.count("head", stays)
+            yield answers, meter
 
     @torch.no_grad()
     def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:

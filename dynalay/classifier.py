@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -107,6 +107,25 @@ class AdaptiveClassifier(nn.Module, ABC):
     @abstractmethod
     def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
         """Logits [batch, classes] at an operating point; a sample that is finished is computed no further."""
+
+    def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
+        """Classify a batch at several operating points, one after the other.
+
+        By default each point is run.  A method whose points differ only in when a sample stops may run the batch once,
+        as far as any sample goes, and decide each point from that.  Executions and notes must be those of `classify`;
+        logits may differ by rounding, since `classify` computes them in smaller batches once samples have left.
+
+        Args:
+            images: float [batch, channels, height, width], normalised.
+            points: distinct operating points.
+
+        Yields:
+            For each point, logits [batch, classes] and the meter that holds its executions and notes.
+        """
+        components = self.components()
+        for point in points:
+            meter = Meter(components, len(images), images.device)
+            yield self.classify(images, point, meter), meter
 
     @abstractmethod
     def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:

@@ -6,8 +6,9 @@ Examples:
       --batch-sizes 1 128 --threads 1
 
 Fewer MACs save time only as far as the device is kept busy, so several batch sizes are timed.  Controls, which decide
-at random or by a rule in the method's place, are not.  Writes latency.csv into the run's folder; the figure
-accuracy_latency shows it.  Measure on a machine that does nothing else.
+at random or by a rule in the method's place, are not.  Writes latency.csv into the run's folder: time per sample,
+percentiles of the time per batch, threads and peak memory.  The figure accuracy_latency shows it.  Measure on an idle
+machine, and give more --samples for percentiles that mean something.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from benchmark.commands.arguments import add_run_arguments, positive, prepared
 from benchmark.data import Dataset
+from benchmark.errors import UserError, is_out_of_memory
 from benchmark.evaluation import records
 from benchmark.evaluation.latency import measure
 from benchmark.evaluation.recording import load_trained
@@ -55,10 +57,14 @@ def main(arguments: argparse.Namespace) -> None:
         ]
         images = _images(dataset, max(arguments.samples, *arguments.batch_sizes), device)
         passes = {size: images[: max(arguments.samples, size)] for size in arguments.batch_sizes}
-        table = measure(model, points, passes, arguments.repeats)
+        try:
+            table = measure(model, points, passes, arguments.repeats)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(f"{run} ran out of memory ({error}); give smaller --batch-sizes.") from None
         hardware = provenance.hardware(device)
     table["device"] = hardware["gpu"] or hardware["processor"]
-    table["threads"] = hardware["threads"]
     with atomic_write(folder / "latency.csv") as temporary:
         table.to_csv(temporary, index=False)
     print(f"{run}: timed {len(points)} operating points at batch sizes {', '.join(map(str, arguments.batch_sizes))}")

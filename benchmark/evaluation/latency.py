@@ -1,18 +1,10 @@
-"""Measure a trained run's wall-clock time per sample at the operating points of its curve, on this device.
-
-Examples:
-  python -m benchmark latency --config config/quick.yaml --dataset digits --method dynalay --seed 0
-  python -m benchmark latency --config config/fashion.yaml --dataset fashion_mnist --method act --seed 0 \
-      --batch-sizes 1 128 --threads 1
-
-Fewer MACs save time only as far as the device is kept busy, so several batch sizes are timed.  Controls, which decide
-at random or by a rule in the method's place, are not.  Writes latency.csv into the run's folder; the figure
-accuracy_latency shows it.  Measure on a machine that does nothing else.
-"""
+"""Wall-clock time, memory and busy threads of a model at its operating points."""
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,6 +14,27 @@ from torch import Tensor
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint
 from dynalay.meter import Meter
 
+_PROCESS = Path("/proc/self")
+
+
+@dataclass
+class _Case:
+    """One batch size at one operating point, and what was measured of it.
+
+    Attributes:
+        passes: seconds of each timed pass.
+        calls: seconds of each batch of the timed passes.
+        busy: processor seconds of all threads in the timed passes.
+        peak: bytes of memory in use at most while warming up.
+    """
+
+    size: int
+    point: OperatingPoint
+    passes: list[float] = field(default_factory=list)
+    calls: list[float] = field(default_factory=list)
+    busy: float = 0.0
+    peak: float = float("nan")
+
 
 @torch.inference_mode()
 def measure(
@@ -30,7 +43,9 @@ def measure(
     passes: Mapping[int, Tensor],
     repeats: int,
 ) -> pd.DataFrame:
-    """Time per sample over whole passes through images, so that easy and hard samples count as often as they occur.
+    """Time whole passes through images, so that easy and hard samples count as often as they occur.
+
+    Each batch is waited for before the next one is started, as requests are that come one by one.
 
     Args:
         model: in inference mode, on the device of the images.
@@ -39,35 +54,82 @@ def measure(
         repeats: timed passes, after one to warm up; they alternate, so that other load slows all alike.
 
     Returns:
-        One row per operating point and batch size: operating_point, knob, batch_size, and milliseconds_per_sample (the
-        median pass's) with lower_quartile and upper_quartile.
+        One row per operating point and batch size: operating_point, knob, batch_size, and
+
+        - milliseconds_per_sample: the median pass's, with lower_quartile and upper_quartile;
+        - p50, p95, p99: percentiles of the milliseconds that one batch takes, of so many `calls`;
+        - threads: as configured; busy_threads: processor time by wall time, so how many really computed on average;
+        - peak_memory_mib: of the process on a CPU (NaN where the system does not say), of torch's memory on a GPU.
     """
-    components = model.components()
+    cases = [_Case(size, point) for size, point in product(passes, points)]
+    for case in cases:
+        images = passes[case.size]
+        known = _forget_peak(images.device)
+        _run(model, case, images)
+        if known:
+            case.peak = _peak_memory(images.device)
+    for _ in range(repeats):
+        for case in cases:
+            busy = time.process_time()
+            calls = _run(model, case, passes[case.size])
+            case.busy += time.process_time() - busy
+            case.calls += calls
+            case.passes.append(sum(calls))
+    return pd.DataFrame([_row(case, len(passes[case.size])) for case in cases])
 
-    def milliseconds(size: int, point: OperatingPoint) -> float:
-        images = passes[size]
-        _wait_for(images.device)
+
+def _run(model: AdaptiveClassifier, case: _Case, images: Tensor) -> list[float]:
+    """Seconds of each batch of a pass."""
+    components, seconds = model.components(), []
+    _wait_for(images.device)
+    for batch in images.split(case.size):
         started = time.perf_counter()
-        for batch in images.split(size):
-            model.classify(batch, point, Meter(components, len(batch), images.device))
+        model.classify(batch, case.point, Meter(components, len(batch), images.device))
         _wait_for(images.device)
-        return 1e3 * (time.perf_counter() - started) / len(images)
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
-    cases = list(product(passes, points))
-    times = [[milliseconds(*case) for case in cases] for _ in range(1 + repeats)][1:]
-    lower, median, upper = np.quantile(times, [0.25, 0.5, 0.75], axis=0)
-    return pd.DataFrame(
-        {
-            "operating_point": [point.name for _, point in cases],
-            "knob": [point.knob for _, point in cases],
-            "batch_size": [size for size, _ in cases],
-            "milliseconds_per_sample": median,
-            "lower_quartile": lower,
-            "upper_quartile": upper,
-        }
-    )
+
+def _row(case: _Case, samples: int) -> dict[str, float | str]:
+    lower, median, upper = 1e3 * np.quantile(case.passes, [0.25, 0.5, 0.75]) / samples
+    p50, p95, p99 = 1e3 * np.quantile(case.calls, [0.5, 0.95, 0.99])
+    return {
+        "operating_point": case.point.name,
+        "knob": case.point.knob,
+        "batch_size": case.size,
+        "milliseconds_per_sample": median,
+        "lower_quartile": lower,
+        "upper_quartile": upper,
+        "p50": p50,
+        "p95": p95,
+        "p99": p99,
+        "calls": len(case.calls),
+        "threads": torch.get_num_threads(),
+        "busy_threads": case.busy / sum(case.passes),
+        "peak_memory_mib": case.peak / 2**20,
+    }
 
 
 def _wait_for(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _forget_peak(device: torch.device) -> bool:
+    """Start measuring the peak of memory from here, if possible; Linux resets a process's peak on this request."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    try:
+        (_PROCESS / "clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Bytes in use at most since `_forget_peak`."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    lines = (_PROCESS / "status").read_text().splitlines()
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), float("nan"))

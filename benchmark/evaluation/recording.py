@@ -1,10 +1,13 @@
 """Record what a trained model does with every sample at every operating point."""
 
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from benchmark.data import Dataset, Split
@@ -12,7 +15,7 @@ from benchmark.errors import UserError
 from benchmark.experiment import provenance
 from benchmark.experiment.configuration import Run
 from benchmark.training import checkpoint
-from benchmark.training.batches import batches
+from benchmark.training.batches import batches, evaluation_batch
 from benchmark.training.building import build_model
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint
 from dynalay.meter import Meter
@@ -55,17 +58,14 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
 @torch.inference_mode()
 def evaluate(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> pd.DataFrame:
     """One row per split, operating point and sample, as `benchmark.evaluation.records` describes them."""
+    found = model.operating_points(batches(dataset.validation, dataset, device))
     # Two thresholds so close that they have the same name are one point.
-    points = {point.name: point for point in model.operating_points(batches(dataset.validation, dataset, device))}
-    todo = [
-        (name, split, point)
-        for name, split in (("validation", dataset.validation), ("test", dataset.test))
-        for point in points.values()
-    ]
+    points = list({point.name: point for point in found}.values())
     return pd.concat(
         [
-            _recorded(model, dataset, split, name, point, device)
-            for name, split, point in tqdm(todo, "operating points", leave=False, disable=None)
+            frame
+            for name, split in (("validation", dataset.validation), ("test", dataset.test))
+            for frame in _recorded(model, dataset, split, name, points, device)
         ],
         ignore_index=True,
     )
@@ -76,33 +76,34 @@ def _recorded(
     dataset: Dataset,
     split: Split,
     split_name: str,
-    point: OperatingPoint,
+    points: Sequence[OperatingPoint],
     device: torch.device,
-) -> pd.DataFrame:
-    components = model.components()
+) -> Iterator[pd.DataFrame]:
+    """The records of a split, one frame an operating point."""
     component_macs = model.component_macs().to(device)
-    parts: list[dict[str, np.ndarray]] = []
-    for images, labels in batches(split, dataset, device):
-        meter = Meter(components, len(labels), device)
-        probabilities = model.classify(images, point, meter).float().softmax(dim=1)
-        confidence, prediction = probabilities.max(dim=1)
-        columns = {
-            "label": labels,
-            "prediction": prediction,
-            "confidence": confidence,
-            "macs": meter.macs(component_macs),
-        }
-        columns |= {f"executions.{name}": meter.executions[:, column] for column, name in enumerate(components)}
-        columns |= {f"note.{name}": values for name, values in meter.notes.items()}
-        parts.append({name: values.cpu().numpy() for name, values in columns.items()})
-    samples = len(split.labels)
-    frame = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
-    frame.insert(0, "split", split_name)
-    frame.insert(1, "sample", np.arange(samples))
-    frame.insert(4, "difficulty", split.difficulty.numpy())
-    frame.insert(5, "policy", point.policy)
-    frame.insert(6, "operating_point", point.name)
-    frame.insert(7, "knob", point.knob)
-    if split.group is not None:
-        frame.insert(8, "group", pd.Categorical.from_codes(split.group.numpy(), dataset.groups))
-    return frame
+    parts: list[list[pd.DataFrame]] = [[] for _ in points]
+    count = math.ceil(len(split.labels) / evaluation_batch(dataset.image_shape))
+    shown = tqdm(batches(split, dataset, device), split_name, count, leave=False, disable=None)
+    for images, labels in shown:
+        for place, (logits, meter) in enumerate(model.classify_at(images, points)):
+            parts[place].append(_outcome(labels, logits, meter, component_macs))
+    for point, part in zip(points, parts, strict=True):
+        frame = pd.concat(part, ignore_index=True)
+        frame.insert(0, "split", split_name)
+        frame.insert(1, "sample", np.arange(len(frame)))
+        frame.insert(4, "difficulty", split.difficulty.numpy())
+        frame.insert(5, "policy", point.policy)
+        frame.insert(6, "operating_point", point.name)
+        frame.insert(7, "knob", point.knob)
+        if split.group is not None:
+            frame.insert(8, "group", pd.Categorical.from_codes(split.group.numpy(), dataset.groups))
+        yield frame
+
+
+def _outcome(labels: Tensor, logits: Tensor, meter: Meter, component_macs: Tensor) -> pd.DataFrame:
+    """What a batch's samples were answered, at which compute, and with which notes."""
+    confidence, prediction = logits.float().softmax(dim=1).max(dim=1)
+    columns = {"label": labels, "prediction": prediction, "confidence": confidence, "macs": meter.macs(component_macs)}
+    columns |= {f"executions.{name}": meter.executions[:, column] for column, name in enumerate(meter.components)}
+    columns |= {f"note.{name}": values for name, values in meter.notes.items()}
+    return pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})

@@ -46,6 +46,32 @@ def test_entropy_is_that_of_the_softmax():
     torch.testing.assert_close(entropy((probabilities + 1e-12).log()), expected)
 
 
+def test_all_points_are_decided_from_one_run_of_the_network():
+    """Whatever their number; each component sees the batch once, as many rows as it has images."""
+    model, images = _model(), _images(24)
+    with torch.no_grad():
+        entropies = torch.stack([torch.stack([entropy(e) for e in _exits(model, image)[:-1]]) for image in images])
+    levels = torch.linspace(0.05, 0.95, 9)
+    settings = [tuple(row.tolist()) for row in entropies.quantile(levels, dim=0)]
+    settings += [(0.0,) * 3, (math.inf,) * 3, (0.0, settings[4][1], 0.0)]
+    seen: list[int] = []
+    handles = [
+        component.module.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+        for component in model.components().values()
+    ]
+    with torch.no_grad():
+        together = list(model.classify_at(images, [OperatingPoint(math.nan, setting=s) for s in settings]))
+    for handle in handles:
+        handle.remove()
+    assert seen == [24] * len(model.components())
+    for thresholds, (logits, meter) in zip(settings, together, strict=True):
+        alone, executions, macs = _classify(model, images, thresholds)
+        assert torch.equal(meter.executions, executions), thresholds
+        assert torch.equal(meter.macs(model.component_macs()), macs), thresholds
+        assert torch.equal(logits.argmax(dim=1), alone.argmax(dim=1)), thresholds
+        torch.testing.assert_close(logits, alone)
+
+
 def test_a_sample_leaves_at_the_first_exit_that_is_certain_enough():
     model, images = _model(), _images(24)
     names = list(model.components())

@@ -233,6 +233,22 @@ def test_a_sample_is_treated_alike_alone_in_a_batch_and_in_another_order(name):
             assert not values.requires_grad
 
 
+@every_method
+def test_points_decided_from_one_run_are_those_that_are_really_run(name):
+    """Executions exactly; logits up to the rounding of batches of another size."""
+    model, points, _, _ = _trained(name)
+    images, _ = _toy(33, seed=15)
+    with torch.inference_mode():
+        together = list(model.classify_at(images, points))
+    for point, (logits, meter) in zip(points, together, strict=True):
+        alone, alone_meter = _classify(model, images, point)
+        assert torch.equal(meter.executions, alone_meter.executions), point
+        torch.testing.assert_close(logits, alone, rtol=1e-4, atol=1e-5)
+        assert meter.notes.keys() == alone_meter.notes.keys()
+        for note, values in meter.notes.items():
+            torch.testing.assert_close(values, alone_meter.notes[note], rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
 def _rows_seen(meter: Meter) -> tuple[Counter[str], list[torch.utils.hooks.RemovableHandle]]:
     """How many rows each component's module is given from now on."""
     seen: Counter[str] = Counter()

@@ -1,5 +1,6 @@
 import math
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -37,7 +38,7 @@ class Sleeper(AdaptiveClassifier):
 
     def __init__(self):
         super().__init__((1, 2, 2), 2)
-        self.sleep = Sleep()
+        self.sleep: nn.Module = Sleep()
 
     def components(self):
         return {"sleep": Component(self.sleep, (self.image_shape,))}
@@ -69,6 +70,37 @@ def test_times_are_per_sample_whatever_the_batch():
     assert (table["milliseconds_per_sample"] <= table["upper_quartile"]).all()
 
 
+def test_percentiles_are_of_batches_and_waiting_threads_are_not_busy():
+    model = Sleeper().eval()
+    points = model.operating_points([])
+    table = measure(model, points, {1: torch.zeros(5, 1, 2, 2), 4: torch.zeros(10, 1, 2, 2)}, repeats=3)
+    assert table["calls"].tolist() == [15, 15, 9, 9]  # 5 batches of one, 3 of up to four, three times
+    assert (table["p50"] <= table["p95"]).all()
+    assert (table["p95"] <= table["p99"]).all()
+    assert (table["p50"] >= table["batch_size"] * table["knob"]).all()  # milliseconds
+    assert (table["busy_threads"] < 0.9).all()
+    assert (table["threads"] == torch.get_num_threads()).all()
+
+
+class Hog(nn.Module):
+    def forward(self, images):
+        return torch.ones(len(images), 16 * 2**20).sum(dim=1, keepdim=True).expand(-1, 2)  # 64 MiB a sample
+
+
+class Hungry(Sleeper):
+    def __init__(self):
+        super().__init__()
+        self.sleep = Hog()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux resets the peak of memory")
+def test_peak_memory_is_that_of_the_batch_and_no_earlier_one():
+    model = Hungry().eval()
+    passes = {4: torch.zeros(4, 1, 2, 2), 1: torch.zeros(4, 1, 2, 2)}
+    peak = measure(model, [OperatingPoint(1)], passes, repeats=1).set_index("batch_size")["peak_memory_mib"]
+    assert peak[4] - peak[1] == pytest.approx(192, abs=48)
+
+
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
     """A trained and evaluated experiment: its folder, and the options that name it and its folders."""
@@ -85,7 +117,7 @@ def experiment(tmp_path_factory):
 
 def test_every_recorded_operating_point_of_the_curve_is_timed_and_drawn(experiment, capsys):
     folder, options = experiment
-    timing = ["--batch-sizes", "1", "64", "--samples", "8", "--repeats", "2", "--threads", "1", "--device", "cpu"]
+    timing = ["--batch-sizes", "1", "64", "--samples", "8", "--repeats", "2", "--threads", "2", "--device", "cpu"]
     for method in ("resnet", "branchynet"):
         run = ["--dataset", "digits", "--method", method, "--seed", "0"]
         assert main(["latency", *options, *run, *timing]) == 0
@@ -96,7 +128,7 @@ def test_every_recorded_operating_point_of_the_curve_is_timed_and_drawn(experime
             curve = recorded.loc[recorded["policy"] == "own", "operating_point"].unique()
             assert sorted(timed["operating_point"]) == sorted(curve)
         assert (table["milliseconds_per_sample"] > 0).all()
-        assert set(table["threads"]) == {1}
+        assert set(table["threads"]) == {2}  # as given, whatever the environment says
         assert table["device"].notna().all()
         assert table["knob"].isna().all() == (method == "resnet")
     assert "lack" not in capsys.readouterr().out

@@ -74,6 +74,8 @@ class AdaptiveClassifier(nn.Module, ABC):
         classes: the number of classes.
     """
 
+    #: Whether an agent chooses what to compute, and records hold its actions; figures of agents show such methods.
+    has_agent: bool = False
     #: In order of their starts, the first at 0.
     phases: tuple[Phase, ...] = (Phase("training"),)
     #: A method raises it when the same parameters give another result: its old results are then stale.

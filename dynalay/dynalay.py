@@ -37,6 +37,7 @@ class DynaLay(IntrospectiveClassifier):
         **options: of the agent and of training; see `IntrospectiveClassifier`.
     """
 
+    has_agent = True
     retired: ClassVar[Mapping[str, Any]] = {
         "damping": 1.0, "hidden": 32, "lowest_price": 0.001, "temperature": 1.0, "entropy_bonus": 0.02
     }  # fmt: skip

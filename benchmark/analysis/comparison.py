@@ -60,7 +60,9 @@ def _row(a: Outcomes, b: Outcomes, dataset: str, method: str) -> dict[str, Cell]
         pairs = zip(*macs, strict=True)
         macs_difference = Cell.of([None if old is None or new is None else new - old for old, new in pairs])
     else:
-        difference, macs_difference = _independent(accuracy_a, accuracy_b), _independent(macs_a, macs_b)
+        difference, macs_difference = (
+            Cell.of_independent(after, before) for after, before in ((accuracy_b, accuracy_a), (macs_b, macs_a))
+        )
     return {
         "accuracy_a": accuracy_a,
         "accuracy_b": accuracy_b,
@@ -76,11 +78,3 @@ def _alike(a: Outcomes, b: Outcomes, dataset: str) -> bool:
     if a.seeds != b.seeds or dataset not in a.samples or dataset not in b.samples:
         return False
     return np.array_equal(a.samples[dataset]["label"], b.samples[dataset]["label"])
-
-
-def _independent(a: Cell, b: Cell) -> Cell:
-    """The difference of two means of independent runs, by Welch's method."""
-    seeds, expected = min(a.seeds, b.seeds), max(a.expected, b.expected)
-    if a.estimate is None or b.estimate is None:
-        return Cell(None, seeds, expected)
-    return Cell(statistics.difference(b.estimate, a.estimate), seeds, expected)

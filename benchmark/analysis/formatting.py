@@ -12,19 +12,22 @@ from benchmark.analysis import statistics
 from benchmark.analysis.statistics import Estimate
 from benchmark.files import atomic_write, write_text
 
-#: What LaTeX would take for a command, and what it has instead.
+#: Characters that LaTeX takes for commands, or that its fonts lack, and what is written in their place.
 _LATEX = str.maketrans(
-    {"\\": r"\textbackslash{}", "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "—": "---", "<": "$<$"}
-)
+    {"\\": r"\textbackslash{}", "%": r"\%", "_": r"\_", "&": r"\&", "#": r"\#", "$": r"\$", "—": "---", "<": "$<$",
+     "†": r"$\dagger$"}
+)  # fmt: skip
+#: Marks a number made from runs that differ in code, libraries or hardware.
+MIXED = "†"
 
 
-#: What a share, a difference of two shares and an amount can be at all; Student's intervals know nothing of it.
+#: The possible range of a share, of a difference of two shares and of an amount; Student's intervals ignore it.
 SHARE, DIFFERENCE, AMOUNT = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A column: its heading, how a number of it is written, and within what it can lie, at which intervals are cut."""
+    """A column: its heading, how its numbers are written, and their possible range, to which intervals are cut."""
 
     title: str
     text: Callable[[float], str]
@@ -39,11 +42,15 @@ class Cell:
         estimate: None where a seed lacks the value.
         seeds: how many seeds have the value.
         expected: how many should.
+        against: the other method that the number compares with, if any.
+        differs: in what the runs behind the number differ, such as "commit, hardware"; empty where they agree.
     """
 
     estimate: Estimate | None
     seeds: int
     expected: int
+    against: str | None = None
+    differs: str = ""
 
     @classmethod
     def of(cls, values: Sequence[float | None], estimate: Callable[[np.ndarray], Estimate] = statistics.mean) -> "Cell":
@@ -57,6 +64,24 @@ class Cell:
         """The cell of `ours` less `theirs`, [samples] for each seed that is not missing, paired by seed and sample."""
         pairs = zip(ours, theirs, strict=True)
         return cls.of_samples([None if a is None or b is None else a - b for a, b in pairs])
+
+    @classmethod
+    def of_methods(
+        cls, ours: Sequence[np.ndarray | None], theirs: Sequence[np.ndarray | None], against: str | None = None
+    ) -> "Cell":
+        """The cell of `ours` less `theirs`, [samples] for each seed of two methods: seeds nested, samples crossed."""
+        known = [[values for values in side if values is not None] for side in (ours, theirs)]
+        seeds, expected = min(map(len, known)), len(ours)
+        estimate = statistics.nested_difference(*known) if seeds == expected else None
+        return cls(estimate, seeds, expected, against)
+
+    @classmethod
+    def of_independent(cls, ours: "Cell", theirs: "Cell", against: str | None = None) -> "Cell":
+        """The cell of the difference of two means of independent runs, by Welch's method."""
+        seeds, expected = min(ours.seeds, theirs.seeds), max(ours.expected, theirs.expected)
+        if ours.estimate is None or theirs.estimate is None:
+            return cls(None, seeds, expected, against)
+        return cls(statistics.difference(ours.estimate, theirs.estimate), seeds, expected, against)
 
     @classmethod
     def of_samples(cls, values: Sequence[np.ndarray | None]) -> "Cell":
@@ -73,12 +98,13 @@ class Cell:
         return float(low), float(high)
 
     def text(self, metric: Metric) -> str:
-        """The cell as it is read: the value, with its interval if that has a width; or how many seeds there are."""
+        """The cell as it is read: the value, with its interval if it has one; or how many seeds there are."""
         if self.estimate is None:
             return f"— ({self.seeds}/{self.expected} seeds)"
-        value, low, high = map(metric.text, (self.estimate.value, *self.interval(metric)))
-        known = not math.isnan(self.estimate.error)
-        return f"{value} [{low}, {high}]" if known and low != high else value
+        low, high = self.interval(metric)
+        value = metric.text(self.estimate.value)
+        interval = "" if math.isnan(low) else f" [{metric.text(low)}, {metric.text(high)}]"
+        return value + interval + (f" {MIXED}" if self.differs else "")
 
 
 #: By (dataset, row label) and metric; a metric that makes no sense for a row is absent.
@@ -102,14 +128,16 @@ class Table:
     cells: Cells
 
     def numbers(self) -> pd.DataFrame:
-        """One row a cell: dataset, method, metric, value, low, high, seeds, expected; a hole has no value."""
+        """One row per cell: dataset, method, metric, value, low, high, seeds, expected, against, differs."""
         rows = []
         for (dataset, method), cells in self.cells.items():
             for metric, cell in cells.items():
                 value = math.nan if cell.estimate is None else cell.estimate.value
                 interval = cell.interval(self.metrics[metric])
-                rows.append((dataset, method, metric, value, *interval, cell.seeds, cell.expected))
-        return pd.DataFrame(rows, columns=["dataset", "method", "metric", "value", "low", "high", "seeds", "expected"])
+                last = cell.seeds, cell.expected, cell.against or "", cell.differs
+                rows.append((dataset, method, metric, value, *interval, *last))
+        columns = ["dataset", "method", "metric", "value", "low", "high", "seeds", "expected", "against", "differs"]
+        return pd.DataFrame(rows, columns=columns)
 
     def text(self) -> pd.DataFrame:
         """The table as it is read, all cells text; each dataset is named once, in the first of its rows."""
@@ -171,3 +199,12 @@ def significant(value: float) -> str:
 def probability(value: float) -> str:
     """A p-value."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+#: The columns and rows of a table.
+Filled = tuple[dict[str, Metric], Cells]
+ACCURACY = Metric("accuracy (%)", percent, SHARE)
+AREA = Metric("area under the curve (%)", percent, SHARE)
+MACS = Metric("MACs", significant, AMOUNT)
+RELATIVE_MACS = Metric("MACs (% of reference)", percent, AMOUNT)
+TRAINING_MACS = Metric("training MACs", significant, AMOUNT)

@@ -1,6 +1,6 @@
-"""What a summary says of an experiment, and how an operating point is chosen: on validation, to be reported on test."""
+"""The one reader of an experiment's summary: its runs, curves and samples, and operating points chosen from them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -9,62 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis import statistics
+from benchmark.analysis.curves import Curve
 from benchmark.errors import UserError
 
-#: The compute over which the area under a curve is taken, in units of the reference's MACs.  It is the same whatever
-#: else is in the grid, so that a method's area does not change when another one is added.
-AREA_RANGE = (1 / 8, 2.0)
-
-
-def middle_point(macs: np.ndarray) -> int:
-    """Which operating point is nearest to the middle of the compute that all of them span; of equals the cheapest."""
-    distance = np.abs(macs - (macs.min() + macs.max()) / 2)
-    return int(np.lexsort((macs, distance))[0])
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The operating points of one run under one policy, all arrays [points], the cheapest on validation first.
-
-    What is used to choose is measured on the validation split, everything else on the test split.
-    """
-
-    operating_points: np.ndarray
-    validation_macs: np.ndarray
-    validation_accuracy: np.ndarray
-    macs: np.ndarray
-    accuracy: np.ndarray
-    ece: np.ndarray
-    difficulty_correlation: np.ndarray
-
-    def best(self, budget: float = np.inf) -> int | None:
-        """The operating point of highest validation accuracy within a budget of MACs; None if none fits."""
-        # argmax takes the first of equals, which is the cheapest.
-        fitting = int(np.searchsorted(self.validation_macs, budget, side="right"))
-        return int(np.argmax(self.validation_accuracy[:fitting])) if fitting else None
-
-    def reaching(self, accuracy: float) -> int | None:
-        """The cheapest operating point whose validation accuracy is at least `accuracy`; None if none reaches it."""
-        reached = np.flatnonzero(self.validation_accuracy >= accuracy)
-        return int(reached[0]) if len(reached) else None
-
-    def middle(self) -> int:
-        """The operating point nearest to the middle of the compute that the curve spans on validation."""
-        return middle_point(self.validation_macs)
-
-    def area(self, reference_macs: float, floor: float) -> float:
-        """The mean test accuracy over all budgets of `AREA_RANGE`, every doubling of the budget weighing the same.
-
-        Args:
-            reference_macs: the reference's MACs for a sample.
-            floor: the accuracy that is to be had for nothing, where a budget is too small for any operating point.
-        """
-        low, high = (share * reference_macs for share in AREA_RANGE)
-        ends = np.clip(np.array([low, *self.validation_macs, high]), low, high)
-        # Which point is best changes only at the budgets at which another one begins to fit.
-        bests = [floor] + [self.accuracy[np.argmax(self.validation_accuracy[: n + 1])] for n in range(len(self.macs))]
-        return float(np.dot(np.diff(np.log(ends)), bests) / np.log(high / low))
+#: The columns that name a run.
+RUN = ["dataset", "method", "seed"]
+#: The columns of a table of operating points.
+POINT_COLUMNS = [*RUN, "policy", "operating_point", "knob", "samples", "macs", "accuracy"]
 
 
 @dataclass(frozen=True)
@@ -78,11 +29,15 @@ class Outcomes:
     folder: Path
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of the summary.
+        """A table of the summary, in the configuration's order of datasets and methods.
 
         Raises:
             UserError: it is not there.
         """
+        table = self._read(name)
+        return table if "method" not in table else self.in_order(table)
+
+    def _read(self, name: str) -> pd.DataFrame:
         path = self.folder / "summary" / f"{name}.parquet"
         if not path.exists():
             raise UserError(
@@ -90,22 +45,29 @@ class Outcomes:
             )
         return pd.read_parquet(path)
 
+    # The grid
+
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row an expected run, in the configuration's order, with its status."""
-        return self.table("runs")
+        """One row per expected run, in the configuration's order, with its status."""
+        return self._read("runs")
 
-    @property
+    @cached_property
     def datasets(self) -> list[str]:
         """Dataset labels, in the configuration's order."""
         return list(self.runs["dataset"].unique())
 
-    @property
+    @cached_property
     def methods(self) -> list[str]:
         """Method labels, in the configuration's order."""
         return list(self.runs["method"].unique())
 
-    @property
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """The kind of each method."""
+        return dict(zip(self.runs["method"], self.runs["kind"], strict=True))
+
+    @cached_property
     def reference(self) -> str:
         """The label of the method whose MACs are 100%."""
         return str(self.runs.loc[self.runs["reference"], "method"].iloc[0])
@@ -115,18 +77,21 @@ class Outcomes:
         """The seeds that every dataset and method is expected to have."""
         return sorted(self.runs["seed"].unique().tolist())
 
-    @property
-    def policies(self) -> list[str]:
-        """Who decided, in any record: "own" and the controls."""
-        return list(dict.fromkeys(policy for *_, policy in self._curves))
-
     def grid(self) -> list[tuple[str, str]]:
         """All pairs of a dataset and a method."""
         return list(product(self.datasets, self.methods))
 
-    def of_kind(self, kind: str) -> list[str]:
-        """The labels of the methods of a kind."""
-        return list(self.runs.loc[self.runs["kind"] == kind, "method"].unique())
+    def in_order(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of this experiment's datasets and methods, in the configuration's order."""
+        table = table[table["dataset"].isin(self.datasets) & table["method"].isin(self.methods)]
+        order = np.lexsort((table["method"].map(self.methods.index), table["dataset"].map(self.datasets.index)))
+        return table.iloc[order].reset_index(drop=True)
+
+    def presented(self, table: pd.DataFrame) -> pd.DataFrame:
+        """`table` in order, with the number of `seeds` that each dataset and method has, out of those `planned`."""
+        counts = self.points.groupby(RUN[:2], sort=False)["seed"].nunique().rename("seeds").reset_index()
+        table = self.in_order(table).drop(columns="seeds", errors="ignore").merge(counts, on=RUN[:2], how="left")
+        return table.assign(planned=len(self.seeds))
 
     def of_runs(self, dataset: str, method: str, column: str) -> list[float | None]:
         """A column of `runs` for each seed; None for those that are not done."""
@@ -134,6 +99,35 @@ class Outcomes:
         chosen = runs[(runs["dataset"] == dataset) & (runs["method"] == method) & (runs["status"] == "done")]
         known = dict(zip(chosen["seed"], chosen[column].astype(float), strict=True))
         return [known.get(seed) for seed in self.seeds]
+
+    # Operating points
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """Every run's operating points under every policy: their test columns, and `validation_macs`/`_accuracy`."""
+        found = self.table("curves")
+        if found.empty:
+            return pd.DataFrame(columns=[*POINT_COLUMNS, "validation_macs", "validation_accuracy"])
+        keys = [*RUN, "operating_point"]
+        validation = found.loc[found["split"] == "validation", [*keys, "macs", "accuracy"]]
+        validation = validation.rename(columns={"macs": "validation_macs", "accuracy": "validation_accuracy"})
+        return found[found["split"] == "test"].drop(columns="split").merge(validation, on=keys)
+
+    @cached_property
+    def own_points(self) -> pd.DataFrame:
+        """The `points` at which each method decides as published, with no control in its place."""
+        return self.points[self.points["policy"] == "own"]
+
+    @cached_property
+    def static_methods(self) -> list[str]:
+        """Methods that spend the same compute on every sample: those without a knob."""
+        knobless = self.own_points["knob"].isna().groupby(self.own_points["method"], sort=False).all()
+        return list(knobless.index[knobless])
+
+    @property
+    def policies(self) -> list[str]:
+        """Who decided, in any record: "own" and the controls."""
+        return list(self.points["policy"].unique())
 
     def curve(self, dataset: str, method: str, seed: int, policy: str = "own") -> Curve | None:
         """A run's curve under a policy; None if the run is missing or was not recorded under it."""
@@ -145,43 +139,48 @@ class Outcomes:
 
     @cached_property
     def _curves(self) -> dict[tuple[str, str, int, str], Curve]:
-        run = ["dataset", "method", "seed"]
-        points = self.table("curves")
-        if points.empty:
-            return {}
-        validation = points.loc[points["split"] == "validation", [*run, "operating_point", "macs", "accuracy"]]
-        test = points[points["split"] == "test"]
-        both = test.merge(validation, on=[*run, "operating_point"], suffixes=("", "_validation"))
-        both = both.sort_values("macs_validation", kind="stable")
+        ordered = self.points.sort_values("validation_macs", kind="stable")
         return {
             key: Curve(
                 operating_points=group["operating_point"].to_numpy(),
-                validation_macs=group["macs_validation"].to_numpy(),
-                validation_accuracy=group["accuracy_validation"].to_numpy(),
+                validation_macs=group["validation_macs"].to_numpy(),
+                validation_accuracy=group["validation_accuracy"].to_numpy(),
                 macs=group["macs"].to_numpy(),
                 accuracy=group["accuracy"].to_numpy(),
                 ece=group["ece"].to_numpy(),
-                difficulty_correlation=group["difficulty_correlation"].to_numpy(),
             )
-            for key, group in both.groupby([*run, "policy"], observed=True)
+            for key, group in ordered.groupby([*RUN, "policy"], observed=True)
         }
+
+    # One point per seed
+
+    def chosen(self, choose: Callable[[str, Curve], int | None]) -> pd.DataFrame:
+        """One row of `own_points` per run: the point that `choose` picks, given the dataset and the run's curve."""
+        names = [
+            (dataset, method, seed, curve.operating_points[place])
+            for (dataset, method, seed, policy), curve in self._curves.items()
+            if policy == "own" and (place := choose(dataset, curve)) is not None
+        ]
+        keys = [*RUN, "operating_point"]
+        return self.own_points.merge(pd.DataFrame(names, columns=keys), on=keys)
 
     def best(self, dataset: str, method: str, budget: float = np.inf, policy: str = "own") -> list[int | None]:
         """Each seed's `Curve.best`; None also for missing runs."""
         return [None if curve is None else curve.best(budget) for curve in self.curves(dataset, method, policy)]
 
-    def reaching_reference(self, dataset: str, method: str) -> list[int | None]:
-        """Each seed's cheapest point that is, on validation, as accurate as the same seed's reference at its best."""
-        pairs = zip(self.curves(dataset, method), self.curves(dataset, self.reference), strict=True)
-        return [
-            None if ours is None or theirs is None else ours.reaching(theirs.validation_accuracy[theirs.best()].item())
-            for ours, theirs in pairs
-        ]
+    def reaching(self, dataset: str, method: str, standard: str) -> list[int | None]:
+        """Each seed's cheapest point as accurate on validation as the `standard` at its best, averaged over its seeds.
+
+        None where there is no such point, and for all seeds where a run of the standard is missing.
+        """
+        standards = self.curves(dataset, standard)
+        accuracies = [np.nan if curve is None else curve.validation_accuracy.max() for curve in standards]
+        return [None if c is None else c.reaching(float(np.mean(accuracies))) for c in self.curves(dataset, method)]
 
     def at(
         self, dataset: str, method: str, points: Sequence[int | None], column: str, policy: str = "own"
     ) -> list[float | None]:
-        """A column of the curves at one point a seed; None where there is no point."""
+        """A column of the curves at one point per seed; None where there is no point."""
         chosen = zip(self.curves(dataset, method, policy), points, strict=True)
         return [None if c is None or i is None else float(getattr(c, column)[i]) for c, i in chosen]
 
@@ -195,50 +194,12 @@ class Outcomes:
         curves = [None if np.isnan(unit) else curve for curve in self.curves(dataset, method)]
         return [None if curve is None else curve.area(unit, self.majority_share(dataset)) for curve in curves]
 
-    def advantages(self, dataset: str, method: str, policy: str) -> list[np.ndarray | None]:
-        """Each seed's `advantage`."""
-        return [self.advantage(dataset, method, seed, policy) for seed in self.seeds]
+    def reference_macs(self, dataset: str) -> float:
+        """The reference's mean MACs for a test sample, over its finished runs; NaN without any."""
+        known = [macs for macs in self.at_best(dataset, self.reference, "macs") if macs is not None]
+        return float(np.mean(known)) if known else float("nan")
 
-    def advantage(self, dataset: str, method: str, seed: int, policy: str) -> np.ndarray | None:
-        """How much oftener a method's own choices are right than a control at equal MACs, for each sample: [samples].
-
-        Averaged over those of its operating points whose compute the control can spend.  The direct pass is every
-        control's cheapest point: random that never goes on, always with no round.  None where one of the two is
-        missing, or they do not overlap in compute.
-        """
-        own, control = self.curve(dataset, method, seed), self.curve(dataset, method, seed, policy)
-        if own is None or control is None:
-            return None
-        controls = [control, *filter(None, [self.curve(dataset, method, seed, "never")])]
-        shares = statistics.mixture(np.concatenate([curve.macs for curve in controls]), own.macs)
-        known = np.isfinite(shares).all(axis=1)
-        if not known.any():
-            return None
-        names = np.concatenate([curve.operating_points for curve in controls])
-        ours = self._right(dataset, method, seed, own.operating_points[known]).mean(axis=0)
-        return ours - shares[known].mean(axis=0) @ self._right(dataset, method, seed, names)
-
-    def correct(
-        self, dataset: str, method: str, points: Sequence[int | None], policy: str = "own"
-    ) -> list[np.ndarray | None]:
-        """Whether each test sample was right (1) or not (0) at one point a seed: float [samples]; None without one."""
-        chosen = zip(self.seeds, self.curves(dataset, method, policy), points, strict=True)
-        return [
-            None if c is None or i is None else self._right(dataset, method, seed, [c.operating_points[i]])[0]
-            for seed, c, i in chosen
-        ]
-
-    def _right(self, dataset: str, method: str, seed: int, operating_points: Iterable[str]) -> np.ndarray:
-        """Whether each test sample was right at some of a run's operating points: float [operating points, samples]."""
-        packed = [self._correctness[dataset, method, seed, name] for name in operating_points]
-        rows = [np.unpackbits(np.frombuffer(bits, np.uint8), count=samples) for bits, samples in packed]
-        return np.array(rows, float)
-
-    @cached_property
-    def _correctness(self) -> dict[tuple[str, str, int, str], tuple[bytes, int]]:
-        table = self.table("correctness")
-        keys = zip(table["dataset"], table["method"], table["seed"], table["operating_point"], strict=True)
-        return dict(zip(keys, zip(table["correct"], table["samples"], strict=True), strict=True))
+    # Sample by sample
 
     @cached_property
     def samples(self) -> dict[str, pd.DataFrame]:
@@ -249,7 +210,38 @@ class Outcomes:
         """The test accuracy of always naming the most frequent class, which costs nothing."""
         return float(self.samples[dataset]["label"].value_counts(normalize=True).max())
 
-    def reference_macs(self, dataset: str) -> float:
-        """The reference's mean MACs for a test sample, over its finished runs; NaN without any."""
-        known = [macs for macs in self.at_best(dataset, self.reference, "macs") if macs is not None]
-        return float(np.mean(known)) if known else float("nan")
+    def correct(
+        self, dataset: str, method: str, points: Sequence[int | None], policy: str = "own"
+    ) -> list[np.ndarray | None]:
+        """Whether each test sample was right (1) or not (0) at one point per seed: float [samples], or None."""
+        chosen = zip(self.seeds, self.curves(dataset, method, policy), points, strict=True)
+        return [
+            None if c is None or i is None else self.right(dataset, method, seed, [c.operating_points[i]])[0]
+            for seed, c, i in chosen
+        ]
+
+    def right(self, dataset: str, method: str, seed: int, operating_points: Iterable[str]) -> np.ndarray:
+        """Whether each test sample was right at some of a run's operating points: float [operating points, samples]."""
+        packed = [self._correctness[dataset, method, seed, name] for name in operating_points]
+        rows = [np.unpackbits(np.frombuffer(bits, np.uint8), count=samples) for bits, samples in packed]
+        return np.array(rows, float)
+
+    @cached_property
+    def _correctness(self) -> dict[tuple[str, str, int, str], tuple[bytes, int]]:
+        table = self._read("correctness")
+        keys = zip(table["dataset"], table["method"], table["seed"], table["operating_point"], strict=True)
+        return dict(zip(keys, zip(table["correct"], table["samples"], strict=True), strict=True))
+
+    def spent(self, dataset: str, method: str, points: Sequence[int | None]) -> list[np.ndarray | None]:
+        """The MACs spent on each test sample at one of the own points per seed: float [samples]; None without one."""
+        chosen = zip(self.seeds, self.curves(dataset, method), points, strict=True)
+        return [
+            None if c is None or i is None else self._spending[dataset, method, seed, c.operating_points[i]]
+            for seed, c, i in chosen
+        ]
+
+    @cached_property
+    def _spending(self) -> dict[tuple[str, str, int, str], np.ndarray]:
+        table = self._read("spending")
+        keys = zip(table["dataset"], table["method"], table["seed"], table["operating_point"], strict=True)
+        return {key: np.frombuffer(b, np.float32).astype(float) for key, b in zip(keys, table["macs"], strict=True)}

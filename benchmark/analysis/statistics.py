@@ -1,6 +1,6 @@
 """Estimates, intervals and tests for few seeds, many samples and several datasets.
 
-Which of them answers which question, and why, is told in `docs/statistics.md`.
+`docs/statistics.md` says which of them answers which question, and why.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-#: A float or an array of floats: numpy makes no difference, and neither do these functions.
+#: A float or an array of floats: numpy does not distinguish them, and neither do these functions.
 Floats = Any
 
 
@@ -30,22 +30,29 @@ class Estimate:
     freedom: Floats
 
     def interval(self, confidence: float = 0.95) -> tuple[Floats, Floats]:
-        """The two-sided interval (low, high); NaN where the error is."""
-        reach = stats.t.ppf((1 + confidence) / 2, self.freedom) * self.error
-        return self.value - reach, self.value + reach
+        """The two-sided interval (low, high); NaN where the error is unknown, or zero.
+
+        A few seeds that happen to agree do not show that all others would: no spread is no knowledge of the spread.
+        """
+        reach = stats.t.ppf((1 + confidence) / 2, self.freedom) * np.where(
+            np.asarray(self.error) == 0, np.nan, self.error
+        )
+        return (self.value - reach)[()], (self.value + reach)[()]
 
     def p_value(self, margin: float, direction: Literal["greater", "less"]) -> Floats:
-        """One-sided p: how surprising the estimate were if the truth lay on `margin` or on the wrong side of it.
+        """One-sided p: how surprising the estimate would be if the truth lay on `margin` or on the wrong side of it.
 
-        Without any spread (error 0) the estimate is taken for the truth: 0, or 1 also where it equals the margin.
+        Without any spread (error 0) there is no t. All `freedom + 1` values then lie on one side of the margin, which
+        has the probability 2 ** -(freedom + 1) if the margin is their median: the sign test.
         """
         distance = np.asarray(self.value - margin if direction == "greater" else margin - self.value, float)
         with np.errstate(divide="ignore", invalid="ignore"):
             p = stats.t.sf(distance / self.error, self.freedom)
-        return np.where(np.asarray(self.error) == 0, np.where(distance > 0, 0.0, 1.0), p)[()]
+        sign_test = np.where(distance > 0, 0.5 ** (np.asarray(self.freedom, float) + 1), 1.0)
+        return np.where(np.asarray(self.error) == 0, sign_test, p)[()]
 
     def two_sided_p_value(self, value: float = 0.0) -> Floats:
-        """How surprising the estimate were if the truth lay at `value`."""
+        """How surprising the estimate would be if the truth lay at `value`."""
         return np.minimum(2 * np.minimum(self.p_value(value, "greater"), self.p_value(value, "less")), 1)
 
 
@@ -58,6 +65,8 @@ def mean(values: ArrayLike) -> Estimate:
     values = np.asarray(values, float)
     seeds = len(values)
     error = values.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(values.shape[1:], np.nan)
+    # Rounding gives equal values a spread in the last digit.
+    error = np.where(np.ptp(values, axis=0) == 0, error * 0, error)
     value = values.mean(axis=0)
     return Estimate(value, error[()], np.full_like(value, max(seeds - 1, 1))[()])
 
@@ -71,7 +80,8 @@ def difference(ours: Estimate, theirs: Estimate) -> Estimate:
     """`ours` less `theirs` where the two are independent, with Welch's degrees of freedom."""
     variances = np.array([ours.error**2, theirs.error**2])
     spread = (variances**2 / np.array([ours.freedom, theirs.freedom])).sum(axis=0)
-    freedom = np.divide(variances.sum(axis=0) ** 2, spread, out=np.ones_like(spread), where=spread != 0)
+    least = np.minimum(ours.freedom, theirs.freedom)
+    freedom = np.divide(variances.sum(axis=0) ** 2, spread, out=np.full_like(spread, least), where=spread != 0)
     return Estimate(ours.value - theirs.value, np.sqrt(variances.sum(axis=0)), freedom)
 
 
@@ -88,24 +98,64 @@ def crossed_mean(values: ArrayLike) -> Estimate:
     samples independently counts the rest three times (Owen 2007, "The pigeonhole bootstrap").
 
     Args:
-        values: [seeds, samples], such as correctness, or its difference between two methods on the same seeds and
-            samples.
+        values: [seeds, samples], such as correctness, or a difference within each run.
     """
     values = np.asarray(values, float)
     seeds, samples = values.shape
     value = values.mean()
     if seeds == 1:
         return Estimate(value, np.nan, 1)
+    by_seed, by_sample, rest = _mean_squares(values)
+    squares, freedoms = [by_seed, by_sample, -rest], [seeds - 1, samples - 1, (seeds - 1) * (samples - 1)]
+    return _with_variance(value, np.array(squares) / (seeds * samples), np.array(freedoms))
+
+
+def nested_difference(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
+    """The mean of `ours` less that of `theirs`: two methods with seeds of their own, tested on the same samples.
+
+    Seeds are nested in methods: seed 1 of one method has nothing in common with seed 1 of another, so they are not
+    paired.  Samples are crossed with methods and seeds.  In the model
+    x[m, s, i] = m[m] + seed[m, s] + sample[i] + sample[m, i] + rest[m, s, i] the variance of the difference is the sum
+    over both methods of v_seed / k, plus that of the samples' mean differences d[i] over n, which holds the rest of
+    both as well.  Hence Var = Var(d) / n + sum over methods of (MS_seed - MS_rest) / (k n), with the degrees of freedom
+    by Satterthwaite.
+
+    Args:
+        ours: [seeds, samples].
+        theirs: [seeds, samples]: the same samples, any number of seeds.
+    """
+    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
+    samples = ours.shape[1]
+    differences = ours.mean(axis=0) - theirs.mean(axis=0)
+    value = differences.mean()
+    if min(len(ours), len(theirs)) == 1:
+        return Estimate(value, np.nan, 1)
+    variances, freedoms = [differences.var(ddof=1) / samples], [samples - 1]
+    for values in (ours, theirs):
+        seeds = len(values)
+        by_seed, _, rest = _mean_squares(values)
+        variances += [by_seed / (seeds * samples), -rest / (seeds * samples)]
+        freedoms += [seeds - 1, (seeds - 1) * (samples - 1)]
+    return _with_variance(value, np.array(variances), np.array(freedoms))
+
+
+def _mean_squares(values: np.ndarray) -> tuple[float, float, float]:
+    """The mean squares of seeds, of samples and of the rest of `values` [seeds, samples]."""
+    seeds, samples = values.shape
     by_seed, by_sample = values.mean(axis=1), values.mean(axis=0)
-    rest = values - by_seed[:, None] - by_sample + value
-    squares = np.array([samples * by_seed.var() * seeds, seeds * by_sample.var() * samples, (rest**2).sum()])
-    freedoms = np.array([seeds - 1, samples - 1, (seeds - 1) * (samples - 1)])
-    mean_squares = squares / freedoms * [1, 1, -1]
-    # The estimate of a variance component may be negative; the mean's variance then is what the larger one alone gives.
-    variance = max(mean_squares.sum(), mean_squares.max())
-    spread = (mean_squares**2 / freedoms).sum()
-    freedom = variance**2 / spread if spread > 0 else samples - 1
-    return Estimate(value, np.sqrt(variance / (seeds * samples)), max(freedom, 1))
+    rest = values - by_seed[:, None] - by_sample + values.mean()
+    freedom = (seeds - 1) * (samples - 1)
+    return samples * by_seed.var(ddof=1), seeds * by_sample.var(ddof=1), (rest**2).sum() / freedom
+
+
+def _with_variance(value: float, parts: np.ndarray, freedoms: np.ndarray) -> Estimate:
+    """The estimate whose variance is the sum of mean squares, with Satterthwaite's degrees of freedom."""
+    # The estimate of a variance component may be negative; the variance then is what the largest part alone gives.
+    variance = max(parts.sum(), parts.max())
+    spread = (parts**2 / freedoms).sum()
+    if spread == 0:
+        return Estimate(value, 0.0, freedoms.min())
+    return Estimate(value, np.sqrt(variance), max(variance**2 / spread, 1))
 
 
 def iqm(values: ArrayLike) -> Floats:
@@ -154,23 +204,22 @@ def stratified_bootstrap(
     return Estimate(value, np.sqrt(variance(sample)), np.maximum(freedom, 1))
 
 
-def performance_profile(values: ArrayLike, thresholds: ArrayLike) -> Estimate:
-    """The share of all runs, datasets weighing the same, that score above each threshold (Agarwal et al. 2021, eq. 3).
+def wilson(hits: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """A proportion of runs with Wilson's (1927) 95% interval (value, low, high).
+
+    It has a width also where all runs agree.  Runs of several datasets are pooled: datasets that differ make a pooled
+    proportion surer than Wilson's interval says, never less sure.
 
     Args:
-        values: [datasets, seeds], made comparable between datasets beforehand.
-        thresholds: [thresholds].
-
-    Returns:
-        An estimate of shape [thresholds].
+        hits: bool [runs, ...].
     """
-    above = np.asarray(values, float)[..., None] > np.asarray(thresholds, float)  # [datasets, seeds, thresholds]
-    datasets, seeds = above.shape[:2]
-    by_dataset = above.mean(axis=1)
-    error = np.sqrt((by_dataset * (1 - by_dataset)).sum(axis=0) / max(seeds - 1, 1)) / datasets
-    if seeds == 1:
-        error = np.full_like(error, np.nan)
-    return Estimate(by_dataset.mean(axis=0), error, np.full_like(error, datasets * max(seeds - 1, 1)))
+    hits = np.asarray(hits, float)
+    runs, share = len(hits), hits.mean(axis=0)
+    z = stats.norm.ppf(0.975)
+    centre = (share + z**2 / (2 * runs)) / (1 + z**2 / runs)
+    reach = z * np.sqrt(share * (1 - share) / runs + z**2 / (4 * runs**2)) / (1 + z**2 / runs)
+    # At 0 and 1 a limit is the share itself, but for rounding.
+    return share, np.minimum(centre - reach, share), np.maximum(centre + reach, share)
 
 
 def holm(p_values: ArrayLike) -> Floats:
@@ -185,22 +234,3 @@ def holm(p_values: ArrayLike) -> Floats:
     adjusted = np.full(p_values.shape, np.nan)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)))
     return adjusted
-
-
-def mixture(macs: ArrayLike, grid: ArrayLike) -> Floats:
-    """How to mix operating points so that, on average, they spend the compute of `grid`.
-
-    Between two neighbours a coin decides, sample by sample, which of them is used; so whatever is averaged over samples
-    is interpolated linearly in MACs, and what comes out is a policy that could really be run.
-
-    Args:
-        macs: mean MACs of each operating point, [points], in any order; points of equal compute count as their mean.
-        grid: MACs, [places].
-
-    Returns:
-        The share of each operating point at each place, [places, points]; NaN beyond the cheapest and the dearest.
-    """
-    distinct, inverse, counts = np.unique(np.asarray(macs, float), return_inverse=True, return_counts=True)
-    places = np.asarray(grid, float)
-    of_distinct = [np.interp(places, distinct, one, left=np.nan, right=np.nan) for one in np.eye(len(distinct))]
-    return (np.stack(of_distinct, axis=-1) / counts)[..., inverse]

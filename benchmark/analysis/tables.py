@@ -6,16 +6,32 @@ many seeds have one.
 
 import math
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 
+from benchmark.analysis import controls as policies_of
 from benchmark.analysis import statistics
+from benchmark.analysis.equal_compute import (
+    area,
+    budgets,
+    equal_accuracy,
+    equal_training,
+    in_units,
+    static_frontier,
+)
 from benchmark.analysis.formatting import (
+    ACCURACY,
     AMOUNT,
+    AREA,
     DIFFERENCE,
+    MACS,
+    RELATIVE_MACS,
     SHARE,
+    TRAINING_MACS,
     Cell,
     Cells,
+    Filled,
     Metric,
     Table,
     percent,
@@ -23,17 +39,12 @@ from benchmark.analysis.formatting import (
     probability,
     significant,
 )
+from benchmark.analysis.mixed import ANY as ALL_DATASETS
+from benchmark.analysis.mixed import marked, note
 from benchmark.analysis.outcomes import Outcomes
+from benchmark.analysis.static_networks import best_static
 from benchmark.analysis.statistics import Estimate
-
-#: Shares of the reference's MACs.
-BUDGETS = (0.25, 0.5, 0.75, 1.0)
-ALL_DATASETS = "all datasets"
-
-ACCURACY = Metric("accuracy (%)", percent, SHARE)
-AREA = Metric("area under the curve (%)", percent, SHARE)
-MACS = Metric("MACs", significant, AMOUNT)
-RELATIVE_MACS = Metric("MACs (% of reference)", percent, AMOUNT)
+from benchmark.analysis.variants import variants
 
 
 def make(outcomes: Outcomes) -> list[Table]:
@@ -45,46 +56,54 @@ def make(outcomes: Outcomes) -> list[Table]:
     for maker in MAKERS:
         metrics, cells = maker(outcomes)
         if cells:
-            tables.append(Table(maker.__name__, " ".join((maker.__doc__ or "").split()), metrics, cells))
+            cells = marked(outcomes, cells)
+            words = [(maker.__doc__ or ""), _compared(outcomes, cells), note(outcomes, cells)]
+            tables.append(Table(maker.__name__, " ".join(" ".join(words).split()), metrics, cells))
     return tables
 
 
-Filled = tuple[dict[str, Metric], Cells]
+def _compared(outcomes: Outcomes, cells: Cells) -> str:
+    """The names of the static networks that a table compares with, for its caption; nothing where it compares none."""
+    compared = {(dataset, cell.against) for (dataset, _), row in cells.items() for cell in row.values()}
+    best = [(dataset, best_static(outcomes, dataset)) for dataset in outcomes.datasets]
+    named = [f"{name} on {dataset}" for dataset, name in best if (dataset, name) in compared]
+    return f"The best static network is {', '.join(named)}." if named else ""
 
 
 def main_results(outcomes: Outcomes) -> Filled:
     """Test accuracy and mean MACs of a sample, each run at its operating point of highest validation accuracy.
 
-    Brackets hold 95% intervals: over seeds, and for differences, which are paired by seed and sample, over seeds and
-    samples. p is two-sided, for no difference, by Holm's method for all methods on a dataset.
+    Differences are to the best static network: the one of highest validation accuracy. Brackets hold 95% intervals:
+    over seeds, and for differences over seeds and samples. p is two-sided, for no difference, by Holm's method for all
+    methods on a dataset. Training MACs are those of the forward passes of one run.
     """
     cells: Cells = {}
     for dataset in outcomes.datasets:
+        standard = best_static(outcomes, dataset)
         for method in outcomes.methods:
             macs = Cell.of(outcomes.at_best(dataset, method, "macs"))
             row = {"accuracy": Cell.of(outcomes.at_best(dataset, method, "accuracy")), "macs": macs}
-            row["relative_macs"] = _in_units(macs, outcomes.reference_macs(dataset))
-            if method != outcomes.reference:
-                row["difference"] = _difference(outcomes, dataset, method, outcomes.reference)
+            row["relative_macs"] = in_units(macs, outcomes.reference_macs(dataset))
+            row["training_macs"] = Cell.of(outcomes.of_runs(dataset, method, "training_macs"))
+            if method != standard:
+                row["difference"] = _difference(outcomes, dataset, method, standard)
             cells[dataset, method] = row
         _add_holm([cells[dataset, method] for method in outcomes.methods])
-    difference = Metric("difference to reference (points)", points, DIFFERENCE)
-    p = Metric("p (Holm)", probability)
-    return {"accuracy": ACCURACY, "difference": difference, "p": p, "macs": MACS, "relative_macs": RELATIVE_MACS}, cells
-
-
-def _in_units(macs: Cell, unit: float) -> Cell:
-    """A cell in units of the reference's MACs; a hole where there is no reference."""
-    if macs.estimate is None or math.isnan(unit):
-        return Cell(None, 0 if math.isnan(unit) else macs.seeds, macs.expected)
-    found = macs.estimate
-    return Cell(Estimate(found.value / unit, found.error / unit, found.freedom), macs.seeds, macs.expected)
+    columns = {
+        "accuracy": ACCURACY,
+        "difference": Metric("difference to best static (points)", points, DIFFERENCE),
+        "p": Metric("p (Holm)", probability),
+        "macs": MACS,
+        "relative_macs": RELATIVE_MACS,
+        "training_macs": TRAINING_MACS,
+    }
+    return columns, cells
 
 
 def _difference(outcomes: Outcomes, dataset: str, ours: str, theirs: str) -> Cell:
-    """Test accuracy of `ours` less that of `theirs`, each at its best point, paired by seed and sample."""
-    correct = (outcomes.correct(dataset, method, outcomes.best(dataset, method)) for method in (ours, theirs))
-    return Cell.of_pairs(*correct)
+    """Test accuracy of `ours` less that of `theirs`, each at its best point, over seeds and samples."""
+    mine, other = (outcomes.correct(dataset, method, outcomes.best(dataset, method)) for method in (ours, theirs))
+    return Cell.of_methods(mine, other, against=theirs)
 
 
 def _add_holm(rows: list[dict[str, Cell]]) -> None:
@@ -95,101 +114,66 @@ def _add_holm(rows: list[dict[str, Cell]]) -> None:
     adjusted = dict(zip(estimates, p_values, strict=True))
     for i, cell in differences.items():
         estimate = Estimate(adjusted[i], math.nan, 1) if i in adjusted and not math.isnan(adjusted[i]) else None
-        rows[i]["p"] = Cell(estimate, cell.seeds, cell.expected)
-
-
-def budgets(outcomes: Outcomes) -> Filled:
-    """Test accuracy (%) within budgets of compute, in shares of the reference's mean MACs of a sample.
-
-    Each run uses its operating point of highest validation accuracy among those whose mean validation MACs fit the
-    budget. A dash: only so many seeds have one that fits.
-    """
-    metrics = {f"accuracy_at_{100 * share:.0f}": Metric(f"at {share:.0%}", percent, SHARE) for share in BUDGETS}
-    cells: Cells = {}
-    for dataset, method in outcomes.grid():
-        unit = outcomes.reference_macs(dataset)
-        row = {}
-        for name, share in zip(metrics, BUDGETS, strict=True):
-            # Without the reference the budget is unknown, and nothing fits it.
-            fitting = outcomes.best(dataset, method, 0 if math.isnan(unit) else share * unit)
-            row[name] = Cell.of(outcomes.at(dataset, method, fitting, "accuracy"))
-        cells[dataset, method] = row
-    return metrics, cells
-
-
-def equal_accuracy(outcomes: Outcomes) -> Filled:
-    """Mean MACs of a sample at the reference's accuracy.
-
-    Each run uses its cheapest operating point whose validation accuracy is at least that of the reference of the same
-    seed. A dash: only so many seeds reach it.
-    """
-    cells: Cells = {}
-    for dataset, method in outcomes.grid():
-        if method == outcomes.reference:
-            continue
-        reaching = outcomes.reaching_reference(dataset, method)
-        macs = Cell.of(outcomes.at(dataset, method, reaching, "macs"))
-        cells[dataset, method] = {
-            "macs": macs,
-            "relative_macs": _in_units(macs, outcomes.reference_macs(dataset)),
-            "accuracy": Cell.of(outcomes.at(dataset, method, reaching, "accuracy")),
-        }
-    accuracy = Metric("test accuracy there (%)", percent, SHARE)
-    return {"macs": MACS, "relative_macs": RELATIVE_MACS, "accuracy": accuracy}, cells
-
-
-def area(outcomes: Outcomes) -> Filled:
-    """Area under the curve: the mean test accuracy over all budgets from 1/8 to 2 times the reference's MACs.
-
-    Every doubling of the budget weighs the same. Operating points are chosen on validation; a budget too small for any
-    of them gives the share of the most frequent class.
-    """
-    return {"area": AREA}, {key: {"area": Cell.of(outcomes.areas(*key))} for key in outcomes.grid()}
+        rows[i]["p"] = Cell(estimate, cell.seeds, cell.expected, cell.against)
 
 
 def controls(outcomes: Outcomes) -> Filled:
     """What an agent's choices are worth: its test accuracy less that of a control at equal compute, in points.
 
-    The difference is averaged over the agent's operating points within the compute that the control's span; between
-    two of its own, the control tosses a coin. Intervals are over seeds and samples. A dash: only for so many seeds do
-    the two overlap.
+    The difference is averaged over the agent's operating points within the compute that the control's span; between two
+    of its own, the control tosses a coin. "Best blind" is the best mixture of all policies that do not look at the
+    sample (fixed rounds and schedules, chance, the agent's own sequences shuffled), "best threshold" that of all
+    thresholds on confidence, both chosen on validation. Intervals are over seeds and samples. A dash: only for so many
+    seeds do the two overlap.
     """
     policies = [policy for policy in outcomes.policies if policy not in ("own", "never")]
+    groups: dict[str, list[str]] = {}
+    for name, group in (("best_blind", policies_of.BLIND), ("best_threshold", policies_of.THRESHOLDS)):
+        if known := [policy for policy in policies if policy in group]:
+            groups[name] = known
     cells: Cells = {}
     for dataset, method in outcomes.grid():
+        recorded = [policy for policy in policies if any(outcomes.curves(dataset, method, policy))]
+        run = [(outcomes, dataset, method, seed) for seed in outcomes.seeds]
         row = {
-            policy: Cell.of_samples(outcomes.advantages(dataset, method, policy))
-            for policy in policies
-            if any(outcomes.curves(dataset, method, policy))
+            name: Cell.of_samples([policies_of.advantage_over_best(*one, group) for one in run])
+            for name, group in groups.items()
+            if set(group) & set(recorded)
         }
+        for policy in recorded:
+            row[policy] = Cell.of_samples([policies_of.advantage(*one, policy) for one in run])
         if row:
             cells[dataset, method] = row
-    return {policy: Metric(f"over {policy}", points, DIFFERENCE) for policy in policies}, cells
+    titles = {name: f"over {name.replace('_', ' ')}" for name in [*groups, *policies]}
+    return {name: Metric(title, points, DIFFERENCE) for name, title in titles.items()}, cells
 
 
 def ablations(outcomes: Outcomes) -> Filled:
-    """Variants of DynaLay against DynaLay itself, each run at its operating point of highest validation accuracy.
+    """Variants of a method against the method itself, each run at its operating point of highest validation accuracy.
 
-    Differences of accuracy are paired by seed and sample, those of areas under the curve by seed.
+    Differences of accuracy are over seeds and samples; p is two-sided, for no difference, by Holm's method for all
+    variants of a method on a dataset.
     """
     cells: Cells = {}
-    variants = outcomes.of_kind("dynalay")
-    for dataset in outcomes.datasets if len(variants) > 1 else ():
-        full = outcomes.areas(dataset, variants[0])
-        for variant in variants:
-            areas = outcomes.areas(dataset, variant)
-            row = {name: Cell.of(outcomes.at_best(dataset, variant, name)) for name in ("accuracy", "macs")}
-            row["area"] = Cell.of(areas)
-            if variant != variants[0]:
-                row["difference"] = _difference(outcomes, dataset, variant, variants[0])
-                lost = [None if a is None or b is None else a - b for a, b in zip(areas, full, strict=True)]
-                row["area_difference"] = Cell.of(lost)
-            cells[dataset, variant] = row
-    differences = {
-        "difference": Metric("difference to DynaLay (points)", points, DIFFERENCE),
+    for dataset, (base, labels) in product(outcomes.datasets, variants(outcomes.kinds).items()):
+        full = Cell.of(outcomes.areas(dataset, base))
+        for label in labels:
+            row = {name: Cell.of(outcomes.at_best(dataset, label, name)) for name in ("accuracy", "macs")}
+            row["area"] = Cell.of(outcomes.areas(dataset, label))
+            if label != base:
+                row["difference"] = _difference(outcomes, dataset, label, base)
+                row["area_difference"] = Cell.of_independent(row["area"], full, against=base)
+            cells[dataset, label] = row
+        _add_holm([cells[dataset, label] for label in labels])
+    columns = {
+        "accuracy": ACCURACY,
+        "difference": Metric("difference to the full method (points)", points, DIFFERENCE),
+        "p": Metric("p (Holm)", probability),
+        "macs": MACS,
+        "area": AREA,
         "area_difference": Metric("difference of areas (points)", points, DIFFERENCE),
     }
-    return {"accuracy": ACCURACY, "macs": MACS, "area": AREA, **differences}, cells
+    return columns, cells
 
 
 def overall(outcomes: Outcomes) -> Filled:
@@ -224,7 +208,7 @@ def training(outcomes: Outcomes) -> Filled:
     """What training one run costs: forward MACs as metered; wall time and energy on the machine that ran it."""
     metrics = {
         "parameters": Metric("parameters", significant, AMOUNT),
-        "training_macs": MACS,
+        "training_macs": TRAINING_MACS,
         "training_seconds": Metric("time (s)", significant, AMOUNT),
         "training_joules": Metric("energy (J)", significant, AMOUNT),
     }
@@ -241,4 +225,7 @@ def calibration(outcomes: Outcomes) -> Filled:
     return metrics, {key: {"ece": Cell.of(outcomes.at_best(*key, "ece"))} for key in outcomes.grid()}
 
 
-MAKERS = (main_results, budgets, equal_accuracy, area, controls, ablations, overall, training, calibration)
+MAKERS = (
+    main_results, budgets, equal_accuracy, static_frontier, area, controls, ablations, overall, training,
+    equal_training, calibration,
+)  # fmt: skip

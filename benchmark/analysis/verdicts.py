@@ -1,26 +1,29 @@
-"""The claims of `config/claims.yaml`, put to the test dataset by dataset.
+"""The claims of `config/claims.yaml`, tested on each dataset.
 
-For each claim and dataset: a verdict (supported, not supported, inconclusive), the effect with its 95% interval and
-p-values, or why there is none.
+For each claim and dataset: a verdict (supported, not supported, inconclusive, not tested), the effect with its 95%
+interval and p-values, or why there is none.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from benchmark.analysis import statistics
-from benchmark.analysis.formatting import DIFFERENCE
+from benchmark.analysis.controls import never_chose
+from benchmark.analysis.formatting import probability, significant
+from benchmark.analysis.measures import MEASURES, NotMeasured, points, unmatched
 from benchmark.analysis.outcomes import Outcomes
+from benchmark.analysis.static_networks import above_frontier, best_static
 from benchmark.analysis.statistics import Estimate
-from benchmark.analysis.summary import BINS
 from benchmark.errors import UserError
 
-Verdict = Literal["supported", "not supported", "inconclusive"]
+Verdict = Literal["supported", "not supported", "inconclusive", "not tested"]
+Direction = Literal["greater", "less"]
+NEVER_CHOSE = "the agent made no choice: it answered every sample directly, or has a single operating point"
 
 
 class _Strict(BaseModel):
@@ -28,21 +31,24 @@ class _Strict(BaseModel):
 
 
 class Claim(_Strict):
-    """A claim, registered before its test: supported if the metric lies beyond the margin in the direction."""
+    """A claim, registered before its test: supported if the metric lies beyond the margin in the direction.
+
+    Where it `requires` another claim, it is supported only where both are shown to hold (an intersection-union test).
+    """
 
     quote: str
     hypothesis: str
-    metric: Literal[
-        "accuracy_difference",
-        "compute_saved",
-        "difficulty_correlation",
-        "easy_excess",
-        "advantage_over_random",
-        "reevaluation_gain",
-        "iteration_gain",
-    ]
-    direction: Literal["greater", "less"]
+    metric: str
+    direction: Direction
     margin: float
+    requires: str | None = None
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        if metric not in MEASURES:
+            raise ValueError(f"no metric {metric!r}; there are {', '.join(MEASURES)}")
+        return metric
 
 
 class Claims(_Strict):
@@ -52,23 +58,26 @@ class Claims(_Strict):
     alpha: Annotated[float, Field(gt=0, lt=1)]
     claims: dict[str, Claim]
 
-
-class NotMeasured(Exception):
-    """A metric that the recorded runs do not give, and why."""
+    @model_validator(mode="after")
+    def _required_claims_exist(self) -> "Claims":
+        for name, claim in self.claims.items():
+            if claim.requires is not None and (claim.requires == name or claim.requires not in self.claims):
+                raise ValueError(f"{name} requires {claim.requires!r}, which is not another claim")
+        return self
 
 
 def load(path: Path) -> Claims:
     """Read and check a claims file.
 
     Raises:
-        UserError: it cannot be read, or says something that no claim can.
+        UserError: it cannot be read, or is invalid.
     """
     try:
         return Claims.model_validate(yaml.safe_load(path.read_text()))
     except OSError as error:
         raise UserError(f"Cannot read the claims {path}: {error.strerror}; name the file with --claims.") from None
     except (yaml.YAMLError, ValidationError) as error:
-        raise UserError(f"The claims {path} are not as they should be: {error}") from None
+        raise UserError(f"The claims {path} are invalid: {error}") from None
 
 
 def judge(outcomes: Outcomes, claims: Claims) -> list[dict[str, Any]]:
@@ -76,192 +85,103 @@ def judge(outcomes: Outcomes, claims: Claims) -> list[dict[str, Any]]:
     if claims.method not in outcomes.methods:
         return []
     return [
-        {"claim": name, "method": claims.method, "reference": outcomes.reference, **claim.model_dump(), **verdict}
+        {"claim": name, "method": claims.method, **claim.model_dump(), **verdict}
         for name, claim in claims.claims.items()
-        for verdict in _verdicts(outcomes, claims.method, claim, claims.alpha)
+        for verdict in _verdicts(outcomes, claims, claim)
     ]
 
 
 @dataclass(frozen=True)
 class _Finding:
+    """One claim on one dataset: the estimate, one-sided p for the claim and against it, and what has to be said."""
+
     dataset: str
     estimate: Estimate | None
-    reason: str | None
+    p_for: float = np.nan
+    p_against: float = np.nan
+    reason: str | None = None
+    tested: bool = True
 
 
-def _verdicts(outcomes: Outcomes, method: str, claim: Claim, alpha: float) -> list[dict[str, Any]]:
+def _verdicts(outcomes: Outcomes, claims: Claims, claim: Claim) -> list[dict[str, Any]]:
     """One claim on all datasets, which are one family for Holm's method."""
-    findings = [_measured(outcomes, dataset, method, claim) for dataset in outcomes.datasets]
-    opposite: Literal["greater", "less"] = "less" if claim.direction == "greater" else "greater"
-    p_for, p_against = (
-        [np.nan if f.estimate is None else f.estimate.p_value(claim.margin, side) for f in findings]
-        for side in (claim.direction, opposite)
+    findings = [_finding(outcomes, dataset, claims, claim) for dataset in outcomes.datasets]
+    holm_for, holm_against = (
+        statistics.holm([getattr(finding, side) for finding in findings]) for side in ("p_for", "p_against")
     )
-    adjusted = zip(statistics.holm(p_for), statistics.holm(p_against), strict=True)
-    verdicts = []
-    for finding, p, (holm_for, holm_against) in zip(findings, p_for, adjusted, strict=True):
-        verdict: Verdict = "inconclusive"
-        if holm_for <= alpha / 2:
-            verdict = "supported"
-        elif holm_against <= alpha / 2:
-            verdict = "not supported"
-        effect, low, high = (np.nan,) * 3
-        if finding.estimate is not None:
-            effect = finding.estimate.value
-            low, high = np.clip(finding.estimate.interval(), *POSSIBLE.get(claim.metric, DIFFERENCE))
-        numbers = {
-            "effect": effect, "low": low, "high": high, "p": p, "p_holm": holm_for, "p_against_holm": holm_against
-        }  # fmt: skip
-        plain = {name: None if np.isnan(number) else float(number) for name, number in numbers.items()}
-        verdicts.append(
-            {"dataset": finding.dataset, "verdict": verdict, "alpha": alpha, **plain, "reason": finding.reason}
-        )
-    return verdicts
+    return [
+        _verdict(outcomes, claims, claim, finding, *adjusted)
+        for finding, *adjusted in zip(findings, holm_for, holm_against, strict=True)
+    ]
 
 
-def _measured(outcomes: Outcomes, dataset: str, method: str, claim: Claim) -> _Finding:
+def _finding(outcomes: Outcomes, dataset: str, claims: Claims, claim: Claim) -> _Finding:
+    measure, method = MEASURES[claim.metric], claims.method
+    if measure.choosing and never_chose(outcomes, dataset, method):
+        return _Finding(dataset, None, reason=NEVER_CHOSE, tested=False)
     try:
-        estimate = METRICS[claim.metric](outcomes, dataset, method)
-    except NotMeasured as reason:
-        return _Finding(dataset, None, str(reason))
+        estimate = measure.estimate(outcomes, dataset, method)
+    except NotMeasured as lacking:
+        return _Finding(dataset, None, reason=str(lacking))
     if np.isnan(estimate.error):
-        return _Finding(dataset, estimate, "one seed gives no interval")
-    return _Finding(dataset, estimate, _unmatched(outcomes, dataset, method) if claim.metric in AT_MATCHED else None)
+        return _Finding(dataset, estimate, reason="one seed gives no interval")
+    opposite: Direction = "less" if claim.direction == "greater" else "greater"
+    p_for, p_against = (float(estimate.p_value(claim.margin, side)) for side in (claim.direction, opposite))
+    reason = unmatched(outcomes, dataset, method) if measure.matched else None
+    if claim.requires is None:
+        return _Finding(dataset, estimate, p_for, p_against, reason)
+    required = _finding(outcomes, dataset, claims, claims.claims[claim.requires])
+    if np.isnan(required.p_for):
+        return _Finding(dataset, estimate, reason=f"rests on {claim.requires}, which is open: {required.reason}")
+    if required.p_for > p_for:
+        weakest = f"decided by {claim.requires}, p {_p(required.p_for)}"
+        reason = weakest if reason is None else f"{reason}; {weakest}"
+    # Both must be shown to hold. For the claim to be false one of the two is enough, hence Bonferroni's factor.
+    p_against = min(1, 2 * min(p_against, required.p_against))
+    return _Finding(dataset, estimate, max(p_for, required.p_for), p_against, reason)
 
 
-# The metrics.  Each takes (outcomes, dataset, method) and gives an estimate over all expected seeds, or none at all.
+def _p(p: float) -> str:
+    return probability(p) if p < 0.001 else f"= {probability(p)}"
 
 
-def accuracy_difference(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
-    """Test accuracy less the reference's, over seeds and samples, at `matched` points."""
-    ours = outcomes.correct(dataset, method, matched(outcomes, dataset, method))
-    theirs = outcomes.correct(dataset, outcomes.reference, outcomes.best(dataset, outcomes.reference))
-    return statistics.crossed_mean(_differences(ours, theirs))
+def _verdict(
+    outcomes: Outcomes, claims: Claims, claim: Claim, finding: _Finding, holm_for: float, holm_against: float
+) -> dict[str, Any]:
+    measure = MEASURES[claim.metric]
+    verdict: Verdict = "inconclusive" if finding.tested else "not tested"
+    if holm_for <= claims.alpha / 2:
+        verdict = "supported"
+    elif holm_against <= claims.alpha / 2:
+        verdict = "not supported"
+    effect, low, high, reads = np.nan, np.nan, np.nan, None
+    if finding.estimate is not None:
+        effect = float(finding.estimate.value)
+        low, high = np.clip(finding.estimate.interval(), *measure.possible)
+        reads = measure.sentence(effect)
+        if claim.metric == "static_frontier_margin":
+            reads = f"{reads} on average{_extremes(outcomes, finding.dataset, claims.method)}"
+    numbers = {
+        "effect": effect, "low": low, "high": high, "p": finding.p_for, "p_holm": holm_for,
+        "p_against_holm": holm_against,
+    }  # fmt: skip
+    return {
+        "dataset": finding.dataset,
+        "reference": best_static(outcomes, finding.dataset),
+        "verdict": verdict,
+        "alpha": claims.alpha,
+        **{name: None if np.isnan(number) else float(number) for name, number in numbers.items()},
+        "reads": reads,
+        "reason": finding.reason,
+    }
 
 
-def compute_saved(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
-    """The share of the reference's MACs that is not spent, at `matched` points."""
-    macs = _complete(outcomes.at(dataset, method, matched(outcomes, dataset, method), "macs"))
-    reference = _complete(outcomes.at_best(dataset, outcomes.reference, "macs"))
-    return statistics.mean(1 - np.array(macs) / np.array(reference))
-
-
-def difficulty_correlation(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
-    """Spearman's correlation of a test sample's MACs with its difficulty, at the middle of the method's curve."""
-    correlations = outcomes.at(dataset, method, middle(outcomes, dataset, method), "difficulty_correlation")
-    if all(value is not None and np.isnan(value) for value in correlations):
-        raise NotMeasured("no difficulty is known: the dataset has no dial and the reference is missing")
-    return statistics.mean(_complete(correlations))
-
-
-def easy_excess(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
-    """MACs on the easiest third over those of the direct pass, less 1, at the middle of the method's curve."""
-    direct = _complete(outcomes.at_best(dataset, method, "macs", "never"))
-    points = _complete(middle(outcomes, dataset, method))
-    bins = outcomes.table("difficulty")
-    bins = bins[(bins["dataset"] == dataset) & (bins["method"] == method) & (bins["bin"] < BINS // 3)]
-    if bins.empty:
-        raise NotMeasured("no difficulty is known, or no sample is easier than the others")
-    excess = []
-    for seed, point, unit in zip(outcomes.seeds, points, direct, strict=True):
-        curve = outcomes.curve(dataset, method, seed)
-        name = curve.operating_points[point] if curve is not None else None
-        easy = bins[(bins["seed"] == seed) & (bins["operating_point"] == name)]
-        excess.append(np.average(easy["macs"], weights=easy["samples"]) / unit - 1)
-    return statistics.mean(excess)
-
-
-def advantage_over_random(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
-    """Test accuracy less that of random choices at equal MACs, over seeds and samples; see `Outcomes.advantage`.
-
-    Random choices hang on the sample alone, so that all seeds share their luck: only the samples tell how large it is.
-    """
-    _recorded(outcomes, dataset, method, "random")
-    found = outcomes.advantages(dataset, method, "random")
-    return statistics.crossed_mean(_complete(found, "whose compute overlaps with that of random choices"))
-
-
-def reevaluation_gain(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
-    """Test accuracy on the hardest third less the direct pass's, over seeds and samples, at the middle of the curve."""
-    hard = (
-        outcomes.samples[dataset]["bin"].to_numpy() >= BINS - BINS // 3 if dataset in outcomes.samples else np.zeros(0)
-    )
-    if not hard.any():
-        raise NotMeasured("no difficulty is known, or no sample is harder than the others")
-    chosen = outcomes.correct(dataset, method, middle(outcomes, dataset, method))
-    return statistics.crossed_mean(_differences(chosen, _at_dearest(outcomes, dataset, method, "never"))[:, hard])
-
-
-def iteration_gain(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
-    """Test accuracy with every round spent on every sample less the direct pass's, over seeds and samples."""
-    always = _at_dearest(outcomes, dataset, method, "always")
-    return statistics.crossed_mean(_differences(always, _at_dearest(outcomes, dataset, method, "never")))
-
-
-METRICS: dict[str, Callable[[Outcomes, str, str], Estimate]] = {
-    metric.__name__: metric
-    for metric in (
-        accuracy_difference,
-        compute_saved,
-        difficulty_correlation,
-        easy_excess,
-        advantage_over_random,
-        reevaluation_gain,
-        iteration_gain,
-    )
-}
-
-
-#: Metrics that are taken at `matched` points.
-AT_MATCHED = ("accuracy_difference", "compute_saved")
-#: What a metric can be at all, where it is more or less than a difference of two shares or a correlation can be.
-POSSIBLE = {"compute_saved": (-np.inf, 1.0), "easy_excess": (-1.0, np.inf)}
-
-
-def _unmatched(outcomes: Outcomes, dataset: str, method: str) -> str | None:
-    """What is to be said where some seed's matched point is none."""
-    reaching = outcomes.reaching_reference(dataset, method)
-    lacking = reaching.count(None)
-    if not lacking:
-        return None
-    return f"{lacking}/{len(reaching)} seeds never match the reference on validation, and are taken at their best"
-
-
-def matched(outcomes: Outcomes, dataset: str, method: str) -> list[int | None]:
-    """Each seed's cheapest point as accurate on validation as the same seed's reference; else its most accurate."""
-    reaching, best = outcomes.reaching_reference(dataset, method), outcomes.best(dataset, method)
-    return [most if point is None else point for point, most in zip(reaching, best, strict=True)]
-
-
-def middle(outcomes: Outcomes, dataset: str, method: str) -> list[int | None]:
-    """Each seed's point in the middle of its curve, where there is most to choose."""
-    return [None if curve is None else curve.middle() for curve in outcomes.curves(dataset, method)]
-
-
-def _at_dearest(outcomes: Outcomes, dataset: str, method: str, policy: str) -> list[np.ndarray | None]:
-    """Whether each test sample was right under a control at its most compute."""
-    _recorded(outcomes, dataset, method, policy)
-    curves = outcomes.curves(dataset, method, policy)
-    return outcomes.correct(
-        dataset, method, [None if curve is None else len(curve.macs) - 1 for curve in curves], policy
-    )
-
-
-def _recorded(outcomes: Outcomes, dataset: str, method: str, policy: str) -> None:
-    runs = zip(outcomes.curves(dataset, method), outcomes.curves(dataset, method, policy), strict=True)
-    if any(own is not None and control is None for own, control in runs):
-        raise NotMeasured(f"the control {policy!r} was not recorded")
-
-
-def _complete(values: Sequence[Any], which: str = "there") -> list[Any]:
-    """`values`, if no seed lacks one: a verdict is never reached on fewer seeds than were planned."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        raise NotMeasured(f"{len(known)}/{len(values)} seeds {which}")
-    return known
-
-
-def _differences(ours: list[np.ndarray | None], theirs: list[np.ndarray | None]) -> np.ndarray:
-    """Differences paired by seed and sample, [seeds, samples]."""
-    pairs = zip(ours, theirs, strict=True)
-    return np.stack(_complete([None if a is None or b is None else a - b for a, b in pairs]))
+def _extremes(outcomes: Outcomes, dataset: str, method: str) -> str:
+    """Where, and by how much, the curve lies highest above the static frontier, and lowest."""
+    found = ""
+    for where, name in (("best", "highest"), ("worst", "lowest")):
+        if (there := above_frontier(outcomes, dataset, method, where)) is not None:  # type: ignore[arg-type]
+            estimate, macs = there
+            side = "above" if estimate.value >= 0 else "below"
+            found += f"; {name} at {significant(macs)} MACs: {points(abs(estimate.value))} {side}"
+    return found

@@ -43,6 +43,6 @@ def main(arguments: argparse.Namespace) -> None:
     evidence = Evidence(configuration, arguments.results, arguments.data)
     output = arguments.output or evidence.folder / "figures" / arguments.name
     data = figure.data(evidence)
-    style = Style(configuration.methods, evidence.static_methods, arguments.width)
+    style = Style(configuration.methods, evidence.outcomes.static_methods, arguments.width)
     write(arguments.name, data, style, output)
     print(f"{output}.pdf" if len(data) else f"{arguments.name}: no finished run has anything to show")

@@ -1,11 +1,12 @@
-"""Put the claims of `config/claims.yaml` to the test, dataset by dataset.
+"""Test the claims of `config/claims.yaml` on each dataset.
 
 Examples:
   python -m benchmark verdicts --config config/quick.yaml
   python -m benchmark verdicts --config config/quick.yaml --claims config/claims.yaml
 
 Reads `<results>/<experiment>/summary/`, writes `<results>/<experiment>/verdicts.json`: for each claim and dataset a
-verdict (supported, not supported, inconclusive), the effect with its 95% interval and p-values, or why there is none.
+verdict (supported, not supported, inconclusive, not tested), the effect with its 95% interval and p-values, or why
+there is none.
 """
 
 import argparse
@@ -30,5 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
     verdicts = judge(Outcomes(folder), load(arguments.claims))
     write_json(folder / "verdicts.json", verdicts)
     for found in verdicts:
-        effect = f"{found['effect']:+.4f}" if found["effect"] is not None else found["reason"]
-        print(f"{found['dataset']:<16} {found['claim']:<24} {found['verdict']:<14} {effect}")
+        print(
+            f"{found['dataset']:<16} {found['claim']:<26} {found['verdict']:<14} "
+            + "; ".join(filter(None, (found["reads"], found["reason"])))
+        )

@@ -3,7 +3,7 @@
 A figure is a module of this package that defines
 
 - a docstring: its first line is the figure's title, the rest its caption;
-- `applies(configuration) -> bool`: whether an experiment can have it, told from the configuration alone, so that the
+- `applies(configuration) -> bool`: whether an experiment can have it, decided from the configuration alone, so that the
   pipeline knows its files before anything has run;
 - `data(evidence) -> DataFrame`: what is drawn, made from the experiment's summary and run files; empty where the
   finished runs have nothing to show;

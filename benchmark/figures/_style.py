@@ -36,6 +36,8 @@ def cycled(place: int) -> dict[str, Any]:
     }
 
 
+#: Who decides, in the legend's order; what is recorded as a method's own policy is the agent here.
+POLICIES = ("agent", "random", "entropy", "always", "never", "schedule", "shuffled", "max_probability")
 #: Static networks are the ground that the others are seen against.
 STATIC = "#555555"
 
@@ -66,9 +68,7 @@ class Style:
 
     def policy_look(self, policy: str) -> dict[str, Any]:
         """Keyword arguments of `Axes.plot` for a policy's line: the agent's, or a control's."""
-        order = ("agent", "random", "entropy", "always", "never")
-        place = order.index(policy) if policy in order else len(order)
-        return cycled(place)
+        return cycled(POLICIES.index(policy) if policy in POLICIES else len(POLICIES))
 
     def panels(
         self, data: pd.DataFrame, by: Sequence[str] = ("dataset",), abreast: int = 3, **subplots: Any
@@ -104,7 +104,7 @@ class Style:
         Beside a lone panel on a page, where above it the legend would be more than half as high as the panel.
         """
         widths = [0.46 + 0.055 * len(str(handle.get_label())) for handle in handles]
-        one_row = sum(widths) < figure.get_figwidth()
+        one_row = sum(widths) < 0.96 * figure.get_figwidth()
         columns = len(handles) if one_row else max(1, int(figure.get_figwidth() / max(widths)))
         height = 0.16 * math.ceil(len(handles) / columns)
         if height > figure.get_figheight() / 2 and figure.get_figwidth() < self.width:
@@ -120,6 +120,16 @@ class Style:
     def handle(self, method: str, **line: Any) -> Line2D:
         """A method's entry in a legend."""
         return Line2D([], [], **(self.look(method) | {"label": method} | line))
+
+
+def per_agent(data: pd.DataFrame) -> list[str]:
+    """The columns that make up the panels of a figure of agents: the method's name only where there are several."""
+    return ["dataset", "method"] if len(data["method"].unique()) > 1 else ["dataset"]
+
+
+def whose(data: pd.DataFrame) -> str:
+    """The name of the one method in a figure of agents, in brackets, for an axis label; else nothing."""
+    return f" ({data['method'].iloc[0]})" if len(data["method"].unique()) == 1 else ""
 
 
 @contextmanager
@@ -206,7 +216,7 @@ def draw_stack(panel: Axes, shares_of: pd.DataFrame) -> None:
 
 
 def action_look(action: int) -> dict[str, Any]:
-    """Keyword arguments of bars and areas that show an agent's action: hatched, to be told apart in grey."""
+    """Keyword arguments of bars and areas that show an agent's action: hatched, so that they differ in grey too."""
     hatches = ("", "////", "....", "\\\\\\\\", "xxxx", "----")
     colours = ("#d9d9d9", *COLOURS)
     return {

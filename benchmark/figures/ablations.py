@@ -1,11 +1,10 @@
-"""What each part of DynaLay brings.
+"""What each part of a method brings.
 
-Variants of DynaLay against DynaLay itself (the first one configured), each run at its operating point of highest
-validation accuracy. On the left the test accuracy less DynaLay's, paired by seed and sample; on the right the compute.
-Large markers are means over seeds, bars their 95% intervals (on the left over seeds and samples), small points single
-seeds. A variant that lacks seeds says how many it has, and shows those without a mean. The scale of differences is
-linear up to one point and logarithmic beyond. The dotted lines are DynaLay's own means. Panels are fitted to the
-points: wide intervals run out of them.
+Variants of a method against the method itself, each run at its operating point of highest validation accuracy. On the
+left the test accuracy less that of the full method; on the right the compute. Large markers are means over seeds, bars
+their 95% intervals (on the left over seeds and samples), small points single seeds. A variant that lacks seeds says how
+many it has, and shows those without a mean. The scale of differences is linear up to one point and logarithmic beyond.
+The dotted lines are the full method's own means. Panels are fitted to the points: wide intervals run out of them.
 """
 
 import numpy as np
@@ -14,11 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from benchmark.analysis.formatting import Cell
-from benchmark.analysis.outcomes import Outcomes
 from benchmark.analysis.tables import ablations
+from benchmark.analysis.variants import variants
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures._evidence import Evidence, agent_method
+from benchmark.figures._evidence import Evidence
 from benchmark.figures._style import STATIC, WIDTHS, Style, counts
 
 DIFFERENCE, MACS = "accuracy", "MACs"
@@ -28,44 +26,53 @@ _TICKS = (-0.3, -0.1, -0.03, -0.01, 0.0, 0.01, 0.03, 0.1, 0.3)
 
 
 def applies(configuration: Configuration) -> bool:
-    """Where DynaLay has variants."""
-    return list(configuration.method_kinds.values()).count("dynalay") > 1
+    """Where a method has variants."""
+    return bool(variants(configuration.method_kinds))
 
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """The cells of the table `ablations` (`seed` missing), and each seed's own values (`seed` given)."""
-    if evidence.curves.empty:
-        return evidence.curves
-    outcomes = Outcomes(evidence.folder)
-    base = str(agent_method(evidence.configuration))
+    outcomes = evidence.outcomes
+    if outcomes.points.empty:
+        return outcomes.points
     metrics, cells = ablations(outcomes)
+    bases = {variant: base for base, labels in variants(outcomes.kinds).items() for variant in labels}
     rows: list[tuple[object, ...]] = []
     for (dataset, method), row in cells.items():
-        pairs = zip(*(outcomes.at_best(dataset, name, "accuracy") for name in (method, base)), strict=True)
-        lost = [None if ours is None or theirs is None else ours - theirs for ours, theirs in pairs]
-        # The table leaves the base's difference to itself empty; here it is a zero, as a place for its marker.
-        shown = {
-            DIFFERENCE: ("difference", row.get("difference", Cell.of(lost)), lost),
-            MACS: ("macs", row["macs"], outcomes.at_best(dataset, method, "macs")),
-        }
-        for quantity, (metric, cell, values) in shown.items():
-            if cell.estimate is not None:
-                rows.append((dataset, method, quantity, None, cell.estimate.value, *cell.interval(metrics[metric])))
+        mine, theirs = (outcomes.at_best(dataset, name, "accuracy") for name in (method, bases[method]))
+        standard = np.mean([value for value in theirs if value is not None] or [np.nan])
+        lost = [None if value is None or np.isnan(standard) else value - standard for value in mine]
+        # The table leaves the full method's difference to itself empty; here it is a zero, as a place for its marker.
+        if method == bases[method]:
+            known = [value for value in lost if value is not None]
+            if len(known) == len(lost):
+                rows.append((dataset, method, bases[method], DIFFERENCE, None, 0.0, np.nan, np.nan))
+        macs = outcomes.at_best(dataset, method, "macs")
+        for quantity, metric, values in ((DIFFERENCE, "difference", lost), (MACS, "macs", macs)):
+            cell = row.get(metric)
+            if cell is not None and cell.estimate is not None:
+                estimate = cell.estimate.value, *cell.interval(metrics[metric])
+                rows.append((dataset, method, bases[method], quantity, None, *estimate))
             seeds = zip(outcomes.seeds, values, strict=True)
-            rows += [(dataset, method, quantity, seed, v, np.nan, np.nan) for seed, v in seeds if v is not None]
-    columns = ["dataset", "method", "quantity", "seed", "value", "low", "high"]
-    return evidence.presented(pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"}))
+            rows += [
+                (dataset, method, bases[method], quantity, s, v, np.nan, np.nan) for s, v in seeds if v is not None
+            ]
+    columns = ["dataset", "method", "base", "quantity", "seed", "value", "low", "high"]
+    return outcomes.presented(pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"}))
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """A row for each variant, differences and compute abreast; datasets below each other."""
+    """A row for each variant, differences and compute side by side; datasets and methods below each other."""
+    by = ["dataset", "base", "quantity"] if len(data["base"].unique()) > 1 else ["dataset", "quantity"]
     # Which variant lacks seeds is said in its row, not above the panels.
-    figure, panels = style.panels(data.drop(columns="planned"), by=["dataset", "quantity"], abreast=2, sharey="row")
-    methods = list(data["method"].unique())
-    down = len(panels) if figure.get_figwidth() == WIDTHS["column"] else data["dataset"].nunique()
-    figure.set_figheight(down * (0.15 * len(methods) + 0.85))
+    figure, panels = style.panels(data.drop(columns="planned"), by=by, abreast=2, sharey="row")
+    rows = len(panels) if figure.get_figwidth() == WIDTHS["column"] else len(panels) // 2
+    most = max(shown["method"].nunique() for _, shown in panels)
+    figure.set_figheight(rows * (0.15 * most + 0.85))
     planned = data["planned"].max()
     for panel, shown in panels:
+        base = shown["base"].iloc[0]
+        methods = list(data.loc[data["base"] == base, "method"].unique())
         _draw_panel(panel, shown, methods, style)
         seeds = shown.groupby("method")["seeds"].first().reindex(methods, fill_value=0)
         labels = [method if n == planned else f"{method} ({n:.0f}/{planned})" for method, n in seeds.items()]

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures._evidence import Evidence, mean_curves
+from benchmark.figures._evidence import Evidence
+from benchmark.figures._means import mean_curves
 from benchmark.figures._style import STATIC, Style, band, counts, fit, shares
 
 #: Up to this many seeds, each is shown.
@@ -34,11 +35,14 @@ def applies(configuration: Configuration) -> bool:
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """Every seed's operating points (`seed` given), and their means with intervals (`seed` missing)."""
-    curves = evidence.own_curves
-    if curves.empty:
-        return curves
-    seeds = curves[[*_METHOD, "seed", "knob", "macs", "accuracy"]].astype({"seed": "Int64"})
-    return evidence.presented(pd.concat([seeds, mean_curves(curves, _METHOD, "macs")], ignore_index=True))
+    outcomes = evidence.outcomes
+    points = outcomes.own_points
+    if points.empty:
+        return points
+    static, reference = points["method"].isin(outcomes.static_methods), points["method"] == outcomes.reference
+    points = points.assign(static=static, reference=reference)
+    seeds = points[[*_METHOD, "seed", "knob", "macs", "accuracy"]].astype({"seed": "Int64"})
+    return outcomes.presented(pd.concat([seeds, mean_curves(points, _METHOD, "macs")], ignore_index=True))
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:

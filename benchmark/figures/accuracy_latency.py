@@ -10,8 +10,10 @@ points: wide bands run out of them, and so do points far below what every method
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmark.analysis.outcomes import RUN
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures._evidence import Evidence, mean_curves
+from benchmark.figures._evidence import Evidence
+from benchmark.figures._means import mean_curves
 from benchmark.figures._style import Style, band, decades, fit, shares
 
 _METHOD = ["dataset", "batch_size", "device", "method", "static"]
@@ -24,12 +26,13 @@ def applies(configuration: Configuration) -> bool:
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """Mean time per sample and accuracy at each operating point that was timed."""
-    latency = evidence.run_files("latency.csv")
-    if latency.empty or evidence.own_curves.empty:
+    outcomes, latency = evidence.outcomes, evidence.run_files("latency.csv")
+    if latency.empty or outcomes.own_points.empty:
         return pd.DataFrame()
-    keys = ["dataset", "method", "seed", "operating_point"]
-    timed = latency.merge(evidence.own_curves[[*keys, "static", "accuracy", "macs"]], on=keys)
-    means = evidence.presented(mean_curves(timed, _METHOD, "milliseconds_per_sample"))
+    keys = [*RUN, "operating_point"]
+    timed = latency.merge(outcomes.own_points[[*keys, "accuracy", "macs"]], on=keys)
+    timed = timed.assign(static=timed["method"].isin(outcomes.static_methods))
+    means = outcomes.presented(mean_curves(timed, _METHOD, "milliseconds_per_sample"))
     # It is timings that are counted here: as a rule, one seed is timed.
     seeds = timed.groupby(["dataset", "method"])["seed"].nunique()
     return means.assign(seeds=seeds.loc[list(zip(means["dataset"], means["method"], strict=True))].to_numpy())

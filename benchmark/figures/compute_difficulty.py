@@ -10,8 +10,10 @@ tell hard from easy.
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmark.analysis.outcomes import RUN
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures._evidence import RUN, Evidence, mean_over_seeds
+from benchmark.figures._evidence import Evidence
+from benchmark.figures._means import mean_over_seeds
 from benchmark.figures._style import Style, band, counts
 
 #: What the summary calls a dataset's own dial, and the one that takes its place.
@@ -25,18 +27,21 @@ def applies(configuration: Configuration) -> bool:
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """Mean MACs in each bin of difficulty, over seeds."""
-    bins = evidence.summary("difficulty")
+    outcomes = evidence.outcomes
+    bins = outcomes.table("difficulty")
     if bins.empty:
         return bins
-    bins = bins[(bins["policy"] == "own") & ~bins["method"].isin(evidence.static_methods)]
-    bins = bins.merge(evidence.middle_points, on=[*RUN, "operating_point"]).sort_values("bin", kind="stable")
+    bins = bins[(bins["policy"] == "own") & ~bins["method"].isin(outcomes.static_methods)]
+    bins = bins.merge(
+        outcomes.chosen(lambda _, curve: curve.middle())[[*RUN, "operating_point"]], on=[*RUN, "operating_point"]
+    ).sort_values("bin", kind="stable")
     easier = bins.groupby(RUN)["samples"].cumsum() - bins["samples"] / 2
     bins["percentile"] = 100 * easier / bins.groupby(RUN)["samples"].transform("sum")
     by = ["dataset", "dial", "method", "bin"]
     centres = bins.groupby(by, sort=False, as_index=False)[["difficulty", "percentile"]].mean()
-    means = mean_over_seeds(bins, by, "macs").merge(centres, on=by).merge(_possible(evidence.curves), on=by[::2])
+    means = mean_over_seeds(bins, by, "macs").merge(centres, on=by).merge(_possible(outcomes.points), on=by[::2])
     names = {label: evidence.dial_name(label) for label in means.loc[means["dial"] == DIAL, "dataset"].unique()}
-    return evidence.presented(means.assign(dial=means["dataset"].map(names).fillna(means["dial"])))
+    return outcomes.presented(means.assign(dial=means["dataset"].map(names).fillna(means["dial"])))
 
 
 def _possible(curves: pd.DataFrame) -> pd.DataFrame:

@@ -1,33 +1,31 @@
 """FPI in 0, 1, 2, 3 layers.
 
-Test accuracy and MACs per sample of DynaLays that differ in how many of their layers are FPI layers, the others being
-evaluated once. Each run is taken at its operating point of highest validation accuracy; a box spans the quartiles of
-the seeds, with the median as a line and every seed as a point.
+Test accuracy and MACs per sample of variants that differ only in how many of their layers are FPI layers; the others
+are evaluated once. Each run is taken at its operating point of highest validation accuracy; a box spans the quartiles
+of the seeds, with the median as a line and every seed as a point.
 """
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmark.experiment.configuration import Configuration
-from benchmark.figures._evidence import RUN, Evidence, agent_method
+from benchmark.analysis.outcomes import RUN
+from benchmark.experiment.configuration import Configuration, Run
+from benchmark.figures._evidence import Evidence
 from benchmark.figures._style import COLOURS, Style, counts, shares
 
 QUANTITIES = {"accuracy": "test accuracy (%)", "macs": "MACs per sample"}
 
 
 def fpi_layers(configuration: Configuration) -> dict[str, int]:
-    """How many FPI layers the first DynaLay has, and those that differ from it in nothing else; by label."""
-    whole = {
-        run.method: run.method_parameters for run in reversed(configuration.runs()) if run.method_kind == "dynalay"
-    }
-    alike = {
-        method: {name: value for name, value in parameters.items() if name != "fpi"}
-        for method, parameters in whole.items()
-        if "fpi" in parameters
-    }
-    base = alike.get(agent_method(configuration) or "")
-    return {method: sum(whole[method]["fpi"]) for method, parameters in alike.items() if parameters == base}
+    """How many FPI layers the first method with a parameter `fpi` has, and all that differ from it in nothing else."""
+    seen = {run.method: run for run in reversed(configuration.runs()) if "fpi" in run.method_parameters}
+    in_order = [seen[method] for method in configuration.methods if method in seen]
+
+    def others(run: Run) -> tuple[str, dict[str, object]]:
+        return run.method_kind, {name: value for name, value in run.method_parameters.items() if name != "fpi"}
+
+    return {run.method: sum(run.method_parameters["fpi"]) for run in in_order if others(run) == others(in_order[0])}
 
 
 def applies(configuration: Configuration) -> bool:
@@ -37,19 +35,14 @@ def applies(configuration: Configuration) -> bool:
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """Accuracy and compute of every run, by number of FPI layers."""
-    curves = evidence.summary("curves")
-    if curves.empty:
-        return curves
     layers = fpi_layers(evidence.configuration)
-    curves = curves[(curves["policy"] == "own") & curves["method"].isin(layers)]
-    keys = [*RUN, "operating_point"]
-    validation = curves[curves["split"] == "validation"]
-    ranked = validation.sort_values(["accuracy", "macs"], ascending=[False, True], kind="stable")
-    chosen = ranked.groupby(RUN, sort=False).head(1)
-    test = curves[curves["split"] == "test"].merge(chosen[keys], on=keys)
-    test = test.assign(fpi_layers=test["method"].map(layers)).rename(columns=QUANTITIES)
-    long = test.melt([*RUN, "fpi_layers"], list(QUANTITIES.values()), "quantity", "value")
-    return evidence.presented(long)
+    best = evidence.outcomes.chosen(lambda _, curve: curve.best())
+    best = best[best["method"].isin(layers)]
+    if best.empty:
+        return best
+    best = best.assign(fpi_layers=best["method"].map(layers)).rename(columns=QUANTITIES)
+    long = best.melt([*RUN, "fpi_layers"], list(QUANTITIES.values()), "quantity", "value")
+    return evidence.outcomes.presented(long)
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:

@@ -19,22 +19,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.analysis.formatting import significant
+from benchmark.analysis.variants import agents
 from benchmark.errors import UserError
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures._evidence import Evidence, agent_method
-from benchmark.figures._style import HOLE, Style
+from benchmark.figures._evidence import Evidence
+from benchmark.figures._style import HOLE, Style, per_agent
 
 _ORANGE, _BLUE = np.array([230, 130, 0]), np.array([25, 125, 255])  # together they give white
 
 
 def applies(configuration: Configuration) -> bool:
-    """Where a DynaLay is trained."""
-    return agent_method(configuration) is not None
+    """Where a method has an agent."""
+    return bool(agents(configuration))
 
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """The extreme samples, each with its image as a PNG data URI and its class names, where there are images."""
-    chosen = evidence.of_agent(evidence.summary("gallery"))
+    chosen = evidence.of_agents(evidence.outcomes.table("gallery"))
     parts = []
     for dataset, samples in chosen.groupby("dataset", sort=False):
         try:
@@ -107,13 +108,14 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
 def groups(data: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """What is shown together, headed: of each dataset least and most, or one group where all samples cost the same."""
     found = []
-    for dataset, samples in data.groupby("dataset", sort=False):
+    for key, samples in data.groupby(per_agent(data), sort=False):
+        name = ": ".join(key)
         extremes = dict(list(samples.groupby("extreme")))
         if samples["macs"].min() == samples["macs"].max():
             cost = significant(samples["macs"].iloc[0])
-            found.append((f"{dataset}: all cost {cost} MACs; least sure", extremes["most"]))
+            found.append((f"{name}: all cost {cost} MACs; least sure", extremes["most"]))
         else:
-            found += [(f"{dataset}: {extreme} compute", extremes[extreme]) for extreme in ("least", "most")]
+            found += [(f"{name}: {extreme} compute", extremes[extreme]) for extreme in ("least", "most")]
     return found
 
 

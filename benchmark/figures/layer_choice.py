@@ -8,14 +8,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from benchmark.analysis.outcomes import RUN
+from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures._evidence import RUN, Evidence, agent_method
-from benchmark.figures._style import Style, action_look, action_name, shares
+from benchmark.figures._evidence import Evidence
+from benchmark.figures._style import Style, action_look, action_name, per_agent, shares, whose
 
 
 def applies(configuration: Configuration) -> bool:
-    """Where a DynaLay is trained."""
-    return agent_method(configuration) is not None
+    """Where a method has an agent."""
+    return bool(agents(configuration))
 
 
 def data(evidence: Evidence) -> pd.DataFrame:
@@ -23,11 +25,14 @@ def data(evidence: Evidence) -> pd.DataFrame:
     actions = evidence.agent_actions
     if actions.empty:
         return actions
-    actions = actions.merge(evidence.middle_points, on=[*RUN, "operating_point"])
-    samples = evidence.own_curves[[*RUN, "operating_point", "samples"]].rename(columns={"samples": "of"})
+    actions = actions.merge(
+        evidence.outcomes.chosen(lambda _, curve: curve.middle())[[*RUN, "operating_point"]],
+        on=[*RUN, "operating_point"],
+    )
+    samples = evidence.outcomes.own_points[[*RUN, "operating_point", "samples"]].rename(columns={"samples": "of"})
     actions = actions.merge(samples, on=[*RUN, "operating_point"])
     shares_of_action = mean_shares(actions, ["dataset", "method", "round"], actions["samples"] / actions["of"])
-    return evidence.presented(shares_of_action)
+    return evidence.outcomes.presented(shares_of_action)
 
 
 def mean_shares(table: pd.DataFrame, by: list[str], share: pd.Series) -> pd.DataFrame:
@@ -40,7 +45,7 @@ def mean_shares(table: pd.DataFrame, by: list[str], share: pd.Series) -> pd.Data
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel a dataset, one bar a round."""
-    figure, panels = style.panels(data, sharey=True)
+    figure, panels = style.panels(data, by=per_agent(data), sharey=True)
     actions = sorted(data["action"].unique())
     for panel, shown in panels:
         stacked = shown.pivot_table(index="round", columns="action", values="share", fill_value=0.0)
@@ -53,7 +58,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
         panel.set_ylim(0, 1)
         panel.grid(visible=False, axis="x")
         shares(panel.yaxis)
-    figure.supxlabel(f"round ({data['method'].iloc[0]})")
+    figure.supxlabel(f"round{whose(data)}")
     figure.supylabel("share of samples (%)")
     style.legend(figure, [Patch(label=action_name(action), **action_look(action)) for action in actions])
     return figure

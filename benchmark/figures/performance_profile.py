@@ -12,8 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmark.analysis import statistics
+from benchmark.analysis.outcomes import RUN, Outcomes
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures._evidence import RUN, Evidence
+from benchmark.figures._evidence import Evidence
 from benchmark.figures._style import Style, shares
 
 _POINTS = 201
@@ -26,7 +27,7 @@ def applies(configuration: Configuration) -> bool:
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """The profile of each method on a grid of margins."""
-    scores = margins(evidence)
+    scores = margins(evidence.outcomes)
     if scores.empty:
         return scores
     finite = scores.loc[np.isfinite(scores["margin"]), "margin"]
@@ -37,32 +38,21 @@ def data(evidence: Evidence) -> pd.DataFrame:
         values = runs.pivot_table(index="dataset", columns="seed", values="margin")
         if values.shape != whole or values.isna().any(axis=None):
             continue
-        # The profile is of what lies strictly above a threshold; a margin that is just met counts as met.
-        profile = statistics.performance_profile(values.to_numpy(), np.nextafter(grid, -np.inf))
-        low, high = profile.interval()
-        parts.append(pd.DataFrame({"method": method, "margin": grid, "share": profile.value, "low": low, "high": high}))
+        share, low, high = statistics.wilson(values.to_numpy().ravel()[:, None] >= grid)
+        parts.append(pd.DataFrame({"method": method, "margin": grid, "share": share, "low": low, "high": high}))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def margins(evidence: Evidence) -> pd.DataFrame:
+def margins(outcomes: Outcomes) -> pd.DataFrame:
     """Each run's test accuracy within the reference's compute, less the reference's; -inf where no point fits."""
-    curves = evidence.summary("curves")
-    if curves.empty:
-        return curves
-    curves = curves[curves["policy"] == "own"]
-    keys = [*RUN, "operating_point"]
-    validation = curves.loc[curves["split"] == "validation", [*keys, "macs", "accuracy"]]
-    test = curves.loc[curves["split"] == "test", [*keys, "macs", "accuracy"]]
-    both = validation.merge(test, on=keys, suffixes=("_validation", "_test"))
-    of_reference = both[both["method"] == evidence.configuration.reference].groupby("dataset")
-    both["budget"] = both["dataset"].map(of_reference["macs_validation"].mean())
-    both["standard"] = both["dataset"].map(of_reference["accuracy_test"].mean())
-    both = both.dropna(subset=["budget", "standard"])
-    within = both["macs_validation"] <= both["budget"]
-    both["margin"] = (both["accuracy_test"] - both["standard"]).where(within, -np.inf)
-    ranked = both.sort_values(["accuracy_validation", "macs_validation"], ascending=[False, True], kind="stable")
-    fitting = ranked.sort_values("margin", key=np.isneginf, kind="stable").groupby(RUN, sort=False).head(1)
-    return evidence.in_order(fitting[[*RUN, "margin"]])
+    reference = outcomes.own_points[outcomes.own_points["method"] == outcomes.reference].groupby("dataset")
+    budgets, standards = reference["validation_macs"].mean(), reference["accuracy"].mean()
+    runs = outcomes.own_points[RUN].drop_duplicates()
+    runs = runs[runs["dataset"].isin(budgets.index)]
+    fitting = outcomes.chosen(lambda dataset, curve: curve.best(budgets.get(dataset, -np.inf)))
+    scores = runs.merge(fitting[[*RUN, "accuracy"]], on=RUN, how="left")
+    margin = scores["accuracy"] - scores["dataset"].map(standards)
+    return scores[RUN].assign(margin=margin.astype(float).fillna(-np.inf))
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:

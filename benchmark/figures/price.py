@@ -1,23 +1,38 @@
 """Accuracy and choices against the price of compute.
 
-One trained agent, told different prices of compute at inference: test accuracy (%) and MACs per sample (means over
+One trained agent, given different prices of compute at inference: test accuracy (%) and MACs per sample (means over
 seeds; bands are 95% intervals of the mean), and how all its choices of all rounds divide into layers and the direct
-answer. An agent that heeds the price spends less as it rises.
+answer. An agent that responds to the price spends less as it rises.
 """
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from benchmark.analysis.outcomes import RUN
+from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures._evidence import RUN, Evidence, agent_method, mean_over_seeds
-from benchmark.figures._style import Style, action_look, action_name, band, counts, decades, draw_stack, fit, shares
+from benchmark.figures._evidence import Evidence
+from benchmark.figures._means import mean_over_seeds
+from benchmark.figures._style import (
+    Style,
+    action_look,
+    action_name,
+    band,
+    counts,
+    decades,
+    draw_stack,
+    fit,
+    per_agent,
+    shares,
+    whose,
+)
 from benchmark.figures.layer_choice import mean_shares
 
 
 def applies(configuration: Configuration) -> bool:
-    """Where a DynaLay is trained."""
-    return agent_method(configuration) is not None
+    """Where a method has an agent."""
+    return bool(agents(configuration))
 
 
 def data(evidence: Evidence) -> pd.DataFrame:
@@ -25,7 +40,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
     actions = evidence.agent_actions
     if actions.empty:
         return actions
-    curves = evidence.of_agent(evidence.own_curves)
+    curves = evidence.of_agents(evidence.outcomes.own_points)
     by = ["dataset", "method", "knob"]
     choices = actions.groupby([*RUN, "knob", "action"], sort=False, as_index=False)["samples"].sum()
     total = choices.groupby([*RUN, "knob"])["samples"].transform("sum")
@@ -36,16 +51,16 @@ def data(evidence: Evidence) -> pd.DataFrame:
         shares.assign(quantity="choices"),
     ]
     columns = [*by, "quantity", "action", "value", "low", "high"]
-    return evidence.presented(pd.concat(parts, ignore_index=True)[columns].astype({"action": "Int64"}))
+    return evidence.outcomes.presented(pd.concat(parts, ignore_index=True)[columns].astype({"action": "Int64"}))
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """Accuracy, compute and choices abreast, one row a dataset."""
-    figure, panels = style.panels(data, by=["dataset", "quantity"])
-    look = style.look(data["method"].iloc[0])
+    figure, panels = style.panels(data, by=[*per_agent(data), "quantity"])
     prices = sorted(data["knob"].unique())
     for panel, shown in panels:
         quantity, shown = shown["quantity"].iloc[0], shown.sort_values("knob")
+        look = style.look(shown["method"].iloc[0])
         if quantity == "choices":
             stacked = shown.pivot_table(index="knob", columns="action", values="value", fill_value=0.0)
             draw_stack(panel, stacked)
@@ -63,7 +78,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
             panel.set_xlim(prices[0] / 1.2, prices[-1] * 1.2)
             decades(panel.xaxis)
         (counts if quantity == "MACs" else shares)(panel.yaxis)
-    figure.supxlabel(f"price of compute ({data['method'].iloc[0]})")
+    figure.supxlabel(f"price of compute{whose(data)}")
     actions = sorted(data["action"].dropna().unique())
     style.legend(figure, [Patch(label=action_name(action), **action_look(action)) for action in actions])
     return figure

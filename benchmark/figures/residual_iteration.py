@@ -12,22 +12,28 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from benchmark.analysis.outcomes import RUN
+from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures._evidence import RUN, Evidence, agent_method, mean_over_seeds
-from benchmark.figures._style import Style, band, cycled, decades
+from benchmark.figures._evidence import Evidence
+from benchmark.figures._means import mean_over_seeds
+from benchmark.figures._style import Style, band, cycled, decades, per_agent, whose
 
 #: Differences of float32 numbers carry no meaning below this, and an exact 0 has no logarithm.
 _RESOLUTION = float(np.finfo(np.float32).eps)
 
 
 def applies(configuration: Configuration) -> bool:
-    """Where a DynaLay is trained."""
-    return agent_method(configuration) is not None
+    """Where a method has an agent."""
+    return bool(agents(configuration))
 
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """Each layer's residual and number of evaluations, when the control iterates more and more rounds."""
-    notes, executions = evidence.of_agent(evidence.summary("notes")), evidence.of_agent(evidence.summary("executions"))
+    notes, executions = (
+        evidence.of_agents(evidence.outcomes.table("notes")),
+        evidence.of_agents(evidence.outcomes.table("executions")),
+    )
     if notes.empty or executions.empty:
         return pd.DataFrame()
     residuals = notes[notes["policy"].isin(["never", "always"]) & notes["note"].str.fullmatch(r"residual\d+")]
@@ -43,14 +49,14 @@ def data(evidence: Evidence) -> pd.DataFrame:
     logarithms = both.assign(residual=np.log(both["mean"].clip(lower=_RESOLUTION)))
     means = mean_over_seeds(logarithms, by, "residual")
     means[["residual", "low", "high"]] = np.exp(means[["residual", "low", "high"]])
-    return evidence.presented(
+    return evidence.outcomes.presented(
         means.merge(evaluations, on=by).rename(columns={"knob": "rounds", "executions": "evaluations"})
     )
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel a dataset, one line a layer."""
-    figure, panels = style.panels(data)
+    figure, panels = style.panels(data, by=per_agent(data))
     layers = sorted(data["layer"].unique())
     looks = {layer: cycled(n) for n, layer in enumerate(layers)}
     for panel, shown in panels:
@@ -61,7 +67,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
         panel.set_yscale("log")
         decades(panel.yaxis)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    figure.supxlabel(f"evaluations of the cell ({data['method'].iloc[0]})")
+    figure.supxlabel(f"evaluations of the cell{whose(data)}")
     figure.supylabel("relative residual")
     style.legend(figure, [Line2D([], [], label=f"layer {layer}", **look) for layer, look in looks.items()])
     return figure

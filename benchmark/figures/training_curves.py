@@ -10,8 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from benchmark.analysis.outcomes import RUN
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures._evidence import RUN, Evidence
+from benchmark.figures._evidence import Evidence
 from benchmark.figures._style import Style, counts, decades, draw_runs, shares
 
 QUANTITIES = {
@@ -28,7 +29,7 @@ def applies(configuration: Configuration) -> bool:
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """Each quantity of every run, epoch by epoch."""
-    history = evidence.summary("history")
+    history = evidence.outcomes.table("history")
     if history.empty:
         return history
     # Exactly the epochs in which an agent learns have a reward.
@@ -36,7 +37,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
     history = history.assign(learning=learning, loss=history["loss"].mask(learning))
     keys = [*RUN, "epoch", "learning"]
     long = history.rename(columns=QUANTITIES).melt(keys, list(QUANTITIES.values()), "quantity", "value")
-    return evidence.presented(long)
+    return evidence.outcomes.presented(long)
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:

@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ import matplotlib.image
 import pandas as pd
 
 from benchmark import figures
-from benchmark.analysis.formatting import Cell, Metric, Table, points, probability, significant
-from benchmark.analysis.outcomes import Outcomes
+from benchmark.analysis.formatting import Cell, Metric, Table, probability, significant
+from benchmark.analysis.measures import MEASURES
 from benchmark.analysis.tables import make
 from benchmark.experiment import provenance
 from benchmark.figures import Evidence, Style, gallery
@@ -39,19 +39,6 @@ _POINTS = {
 }
 #: matplotlib's lines as dashes, in pixels.
 _DASHES = {"-": [], "--": [7, 4], "-.": [8, 3, 2, 3]}
-
-_CORRELATION = "{:+.2f}".format, ""
-_POINTS_OF_ACCURACY = points, " points"
-_SHARE = (lambda value: f"{100 * value:+.1f}"), "%"
-#: How the effect of a claim's metric is written, and its unit.
-_UNITS: Mapping[str, tuple[Callable[[float], str], str]] = {
-    "accuracy_difference": _POINTS_OF_ACCURACY,
-    "advantage_over_random": _POINTS_OF_ACCURACY,
-    "reevaluation_gain": _POINTS_OF_ACCURACY,
-    "iteration_gain": _POINTS_OF_ACCURACY,
-    "compute_saved": _SHARE,
-    "easy_excess": _SHARE,
-}
 
 
 def render(evidence: Evidence) -> str:
@@ -79,7 +66,7 @@ def render(evidence: Evidence) -> str:
         provenance=_provenance(evidence),
         verdicts=_verdicts(evidence.folder / "verdicts.json"),
         chart=_chart(evidence),
-        tables=[_table(table) for table in make(Outcomes(evidence.folder))],
+        tables=[_table(table) for table in make(evidence.outcomes)],
         gallery=_gallery(evidence),
         figures=drawn,
         undrawn=undrawn,
@@ -109,7 +96,7 @@ def _plain(value: Any) -> Any:
 
 def _runs(evidence: Evidence) -> list[dict[str, Any]]:
     """Every expected run, with what its row shows; what is unknown is an empty text."""
-    table = evidence.summary("runs")
+    table = evidence.outcomes.runs
     table = table.astype(object).where(table.notna(), "")
     return [
         {
@@ -136,7 +123,7 @@ def _verdicts(path: Path) -> list[dict[str, Any]]:
         findings = list(group)
         first = findings[0]
         margin = first["margin"]
-        text, unit = _UNITS.get(first["metric"], _CORRELATION)
+        text = MEASURES[first["metric"]].text
         reached = [found[end] for found in findings for end in ("low", "high", "effect") if found[end] is not None]
         low, high = min([margin, 0, *reached]), max([margin, 0, *reached])
         span = (high - low) or 1.0
@@ -147,15 +134,15 @@ def _verdicts(path: Path) -> list[dict[str, Any]]:
 
         claims.append(
             {
-                **{name: first[name] for name in ("claim", "quote", "hypothesis", "method", "reference")},
-                "margin": text(margin) + unit if margin else "0",
+                **{name: first[name] for name in ("claim", "quote", "hypothesis", "method")},
+                "margin": text(margin) if margin else "0",
                 "margin_place": place(margin),
                 "direction": {"greater": "above", "less": "below"}[first["direction"]],
                 "findings": [
                     {
                         **found,
                         "class": found["verdict"].replace(" ", "-"),
-                        "effect_text": "" if found["effect"] is None else text(found["effect"]) + unit,
+                        "effect_text": found["reads"] or "",
                         "p": _p_value(found),
                         "interval": "" if found["low"] is None else f"{text(found['low'])} to {text(found['high'])}",
                         "places": [
@@ -182,7 +169,7 @@ def _p_value(found: Mapping[str, Any]) -> str:
 def _chart(evidence: Evidence) -> dict[str, Any]:
     """Curves for the interactive chart: against MACs, and against each latency that was measured."""
     configuration = evidence.configuration
-    style = Style(configuration.methods, evidence.static_methods)
+    style = Style(configuration.methods, evidence.outcomes.static_methods)
     compute = figures.find("accuracy_compute").data(evidence)
     axes = [{"key": "macs", "label": "MACs per sample"}]
     curves, holes = [], {"macs": _holes(compute)}
@@ -202,7 +189,7 @@ def _chart(evidence: Evidence) -> dict[str, Any]:
         "curves": curves,
         "datasets": [dataset for dataset in configuration.datasets if any(c["dataset"] == dataset for c in curves)],
         "looks": {
-            method: _look(style.look(method), method in evidence.static_methods)
+            method: _look(style.look(method), method in evidence.outcomes.static_methods)
             for method in configuration.methods
             if method in shown
         },

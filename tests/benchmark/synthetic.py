@@ -21,6 +21,8 @@ ROUNDS = 4
 LAYERS = 3
 CLASSES = 4
 REFERENCE_MACS = 1_000_000
+#: Operating points of the control that stops on confidence.
+THRESHOLDS = 40
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Adaptive:
         skill: how well the rounds go to the hard samples: 1 by difficulty alone, 0 by chance, -1 to the easy ones.
         direct_macs, round_macs: what the direct pass and one round cost.
         waste: rounds spent on every sample, hard or easy, before anything is chosen.
-        controls: whether the records hold the policies never, always, random and entropy as well.
+        controls: whether the records hold controls in the agent's place as well.
+        doubt: the noise in its confidence, as the width of a uniform distribution.
     """
 
     accuracy: float = 0.80
@@ -52,6 +55,7 @@ class Adaptive:
     round_macs: int = 100_000
     waste: int = 0
     controls: bool = True
+    doubt: float = 0.3
     kind: str = "dynalay"
 
 
@@ -179,8 +183,8 @@ class Experiment:
             ease = ndtr((shared.normal(size=samples) + own.normal(size=samples)) / np.sqrt(2))
             wrong = ((label + own.integers(1, CLASSES, size=samples)) % CLASSES).astype(np.int16)
             chance = own.uniform(size=samples)
-            for policy, knob, spent in spendings(truth, difficulty, chance, self.points):
-                probability = np.clip(probability_right(truth, difficulty, spent) + shift, 1 / CLASSES, 1)
+            for policy, knob, spent in spendings(truth, difficulty, chance, self.points, shift):
+                probability = right_with(truth, difficulty, spent, shift)
                 columns: dict[str, np.ndarray | np.generic | str] = {
                     "split": split,
                     "sample": np.arange(samples, dtype=np.int32),
@@ -188,9 +192,9 @@ class Experiment:
                     "prediction": np.where(ease < probability, label, wrong),
                     "difficulty": difficulty if self.datasets[run.dataset] else np.float32(np.nan),
                     "policy": policy,
-                    "operating_point": f"{policy}:{knob:g}",
+                    "operating_point": f"{policy}:{knob:.9g}",
                     "knob": np.float32(knob),
-                    "confidence": probability.astype(np.float32),
+                    "confidence": confidence(truth, probability, chance),
                 }
                 executions = executed(truth, spent)
                 costs = component_macs(truth)
@@ -239,8 +243,28 @@ def probability_right(truth: Truth, difficulty: np.ndarray, spent: np.ndarray) -
     return probability
 
 
+def right_with(truth: Truth, difficulty: np.ndarray, spent: np.ndarray, shift: float) -> np.ndarray:
+    """`probability_right` of a seed, which is `shift` better than the others."""
+    return np.clip(probability_right(truth, difficulty, spent) + shift, 1 / CLASSES, 1)
+
+
+def confidence(truth: Truth, probability: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """The confidence that records hold: the probability to be right, with as much noise as the truth says."""
+    noise = truth.doubt * (chance - 0.5) if isinstance(truth, Adaptive) else 0.0
+    return np.clip(probability + noise, 0, 1).astype(np.float32)
+
+
+def confident(truth: Truth, difficulty: np.ndarray, chance: np.ndarray, threshold: float, shift: float) -> np.ndarray:
+    """Rounds until a sample's confidence, as the records hold it, reaches a threshold."""
+    spent = [np.full(len(difficulty), turns) for turns in range(ROUNDS + 1)]
+    seen = [confidence(truth, right_with(truth, difficulty, turns, shift), chance) for turns in spent]
+    reached = np.array(seen) >= threshold
+    reached[-1] = True
+    return reached.argmax(axis=0)
+
+
 def spendings(
-    truth: Truth, difficulty: np.ndarray, chance: np.ndarray, points: int
+    truth: Truth, difficulty: np.ndarray, chance: np.ndarray, points: int, shift: float = 0.0
 ) -> Iterable[tuple[str, float, np.ndarray]]:
     """Every operating point: policy, knob, and the rounds spent on each sample."""
     if isinstance(truth, Static):
@@ -262,7 +286,13 @@ def spendings(
             yield "always", turns, np.full(len(difficulty), turns)
         for price in prices:
             yield "random", price, rounds(chance, price)
-            yield "entropy", price, rounds(0.7 * difficulty + 0.3 * chance, price)
+            yield "entropy", price, rounds((1 - truth.doubt) * difficulty + truth.doubt * chance, price)
+            # The agent's own rounds, given to other samples.
+            yield "shuffled", price, rounds(score, price)[np.argsort(chance, kind="stable")]
+        for turns in (1, 3):
+            yield "schedule", turns, np.full(len(difficulty), turns)
+        for threshold in np.linspace(0.2, 1, THRESHOLDS):
+            yield "max_probability", float(threshold), confident(truth, difficulty, chance, threshold, shift)
 
 
 def _number(name: str) -> int:

@@ -84,8 +84,59 @@ def test_crossed_mean_by_hand():
     assert estimate.error == pytest.approx(np.sqrt(0.25 / 4))
 
 
-def test_a_crossed_mean_of_equal_values_is_certain():
-    assert statistics.crossed_mean(np.ones((3, 10))).interval() == (1, 1)
+def test_a_nested_difference_by_hand():
+    """Two seeds each, two samples.  Of the samples' differences (1, 0.5) the mean's variance is 0.0625; ours has no
+    spread, theirs has MS_seed = MS_rest = 0.25, which cancel."""
+    estimate = statistics.nested_difference([[1, 1], [1, 1]], [[0, 0], [0, 1]])
+    assert estimate.value == 0.75
+    assert estimate.error == pytest.approx(np.sqrt(0.0625))
+
+
+def two_methods(rng, ours, theirs, seed_spread, samples=300):
+    """Correctness of two methods that are equally good, with seeds of their own on shared samples."""
+    ease, interaction = rng.normal(size=samples), rng.normal(0, 0.5, size=(2, 1, samples))
+    return [
+        rng.normal(size=(k, samples)) + ease + own + rng.normal(0, seed_spread, size=(k, 1)) > -1
+        for k, own in zip((ours, theirs), interaction, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(3, 3), (5, 5), (10, 10), (3, 10)])
+@pytest.mark.parametrize("seed_spread", [0.1, 0.25])
+def test_coverage_and_null_rate_of_a_difference_of_methods(ours, theirs, seed_spread):
+    rng = np.random.default_rng(0)
+    estimates = [statistics.nested_difference(*two_methods(rng, ours, theirs, seed_spread)) for _ in range(1000)]
+    assert 0.93 < covered(estimates, 0.0) < 0.975
+    assert np.mean([estimate.p_value(0, "greater") <= 0.025 for estimate in estimates]) < 0.045
+
+
+def test_pairing_seeds_that_have_nothing_in_common_only_widens_the_interval():
+    rng = np.random.default_rng(0)
+    widths = []
+    for _ in range(300):
+        ours, theirs = (method.astype(float) for method in two_methods(rng, 3, 3, 0.5))
+        estimates = statistics.nested_difference(ours, theirs), statistics.crossed_mean(ours - theirs)
+        widths.append([high - low for low, high in (estimate.interval() for estimate in estimates)])
+    nested, paired = np.mean(widths, axis=0)
+    assert paired > 1.15 * nested
+
+
+def test_equal_values_have_no_interval_and_no_p_of_zero():
+    """Two seeds that agree by chance do not prove that all others would."""
+    for certain in (statistics.mean([0.25, 0.25]), statistics.crossed_mean(np.full((2, 10), 0.25)),
+                    statistics.nested_difference(np.full((2, 10), 0.5), np.full((2, 10), 0.25))):  # fmt: skip
+        assert np.isnan(certain.interval()).all()
+        assert certain.p_value(0.1, "greater") == 0.25  # two of two seeds on one side of the margin
+        assert certain.p_value(0.1, "less") == certain.p_value(0.25, "greater") == 1
+    assert statistics.mean([0.1, 0.1, 0.1]).error == 0  # whatever is left by rounding
+
+
+def test_null_rate_where_seeds_often_agree():
+    """Accuracies on few samples, so that two seeds agree in one trial out of six; the margin is the truth."""
+    hits = np.random.default_rng(0).binomial(20, 0.95, size=(2, 20_000)) / 20
+    p = statistics.mean(hits).p_value(0.95, "greater")
+    assert np.mean(p <= 0.025) < 0.025
+    assert p.min() > 0
 
 
 def test_iqm_by_hand():
@@ -121,10 +172,20 @@ def test_the_bootstrap_error_of_a_mean_is_the_textbook_one():
     assert estimate.freedom == pytest.approx(2 * by_stratum.sum() ** 2 / (by_stratum**2).sum(), rel=0.05)
 
 
-def test_performance_profile_by_hand():
-    profile = statistics.performance_profile([[0.2, 0.6], [0.8, 1.0]], [0.0, 0.5, 0.9])
-    assert profile.value.tolist() == [1.0, 0.75, 0.25]
-    assert profile.error.tolist() == pytest.approx([0, np.sqrt(0.25) / 2, np.sqrt(0.25) / 2])
+def test_wilson_by_hand():
+    share, low, high = statistics.wilson([[True, False], [True, False], [True, False]])
+    assert share.tolist() == [1, 0]
+    z2 = stats.norm.ppf(0.975) ** 2
+    assert low.tolist() == pytest.approx([3 / (3 + z2), 0])
+    assert high.tolist() == pytest.approx([1, z2 / (3 + z2)])
+
+
+@pytest.mark.parametrize("runs", [3, 5, 10, 30])
+def test_coverage_of_a_proportion(runs):
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(0.02, 0.98, size=20_000)
+    _, low, high = statistics.wilson(rng.random((runs, len(truth))) < truth)
+    assert 0.93 < np.mean((low <= truth) & (truth <= high)) < 0.97
 
 
 def test_holm_by_hand():
@@ -147,21 +208,6 @@ def test_p_values_agree_with_a_t_test_and_with_the_interval():
     assert estimate.p_value(0.1, "less") == pytest.approx(stats.ttest_1samp(values, 0.1, alternative="less").pvalue)
     low, _ = estimate.interval()
     assert estimate.p_value(float(low), "greater") == pytest.approx(0.025)
-
-
-def test_without_spread_the_estimate_is_the_truth():
-    certain = statistics.mean([0.25, 0.25, 0.25])
-    assert certain.p_value(0.1, "greater") == 0
-    assert certain.p_value(0.1, "less") == certain.p_value(0.25, "greater") == 1
-
-
-def test_a_mixture_spends_the_compute_asked_for_and_is_not_extended():
-    macs = np.array([400, 100, 200])
-    shares = statistics.mixture(macs, [50, 100, 150, 250, 400, 800])
-    assert (shares @ macs).tolist() == pytest.approx([np.nan, 100, 150, 250, 400, np.nan], nan_ok=True)
-    assert shares[2].tolist() == [0, 0.5, 0.5]
-    assert shares[3].tolist() == [0.25, 0, 0.75]
-    assert statistics.mixture([100, 100], [100]).tolist() == [[0.5, 0.5]]
 
 
 def test_a_difference_of_independent_means_is_welchs():

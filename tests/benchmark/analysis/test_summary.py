@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.analysis import summary
+from benchmark.analysis import reduction, summary
 from benchmark.commands import summary as command
 from benchmark.evaluation import records
 from tests.benchmark.synthetic import REFERENCE_MACS, Experiment
@@ -94,7 +94,7 @@ def test_calibration_error_by_hand():
     correct = np.array([[True, False, True, True], [True, False, True, False]])
     # Bins of 1/15: 0.9 in one, 0.95 and 1.0 in the last, 0.4 in one.
     first = (abs(0.9 - 1) + abs(0.95 + 1.0 - 1) + abs(0.4 - 1)) / 4
-    assert summary.calibration_error(confidence, correct) == pytest.approx([first, 0])
+    assert reduction.calibration_error(confidence, correct) == pytest.approx([first, 0])
 
 
 def test_difficulty_bins_hold_all_samples_and_rise(written):
@@ -216,3 +216,16 @@ def test_processes_give_the_same_summary(written, tmp_path, monkeypatch):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     summary.write(configuration, results, workers=2)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_spending_is_the_macs_of_every_sample_at_own_points(written):
+    spending = table(written, "spending").query("dataset == 'maze' and method == 'dynalay' and seed == 1")
+    assert all(point.startswith("own:") for point in spending["operating_point"])
+    row = spending.set_index("operating_point").loc["own:0.5"]
+    rows = run_records(written, seed=1).query("split == 'test' and operating_point == 'own:0.5'").sort_values("sample")
+    assert np.frombuffer(row["macs"], np.float32).tolist() == rows["macs"].tolist()
+
+
+def test_runs_hold_their_library_versions(written):
+    runs = table(written, "runs").query("status == 'done'")
+    assert set(runs["versions"]) == {'{"torch": "2.11.0"}'}

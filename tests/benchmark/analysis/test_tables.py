@@ -1,15 +1,15 @@
 import argparse
-import dataclasses
+import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmark.analysis import statistics, summary, tables
+from benchmark.analysis.curves import Curve
 from benchmark.analysis.formatting import AMOUNT, SHARE, Cell, Metric, Table, percent, significant
-from benchmark.analysis.outcomes import Curve, Outcomes
+from benchmark.analysis.outcomes import Outcomes
 from benchmark.analysis.statistics import Estimate
 from benchmark.commands import tables as command
 from benchmark.errors import UserError
@@ -41,7 +41,7 @@ def numbers(outcomes):
 def curve(validation_macs, validation_accuracy, accuracy):
     names = np.array([f"own:{i}" for i in range(len(accuracy))])
     macs, chosen, values = (np.array(x, float) for x in (validation_macs, validation_accuracy, accuracy))
-    return Curve(names, macs, chosen, macs, values, values, values)
+    return Curve(names, macs, chosen, macs, values, values)
 
 
 def test_operating_points_are_chosen_on_validation():
@@ -61,23 +61,6 @@ def test_area_by_hand():
     assert curve([201], [0.9], [0.7]).area(100, floor=0.1) == pytest.approx(0.1)
     # A dearer point that is worse on validation is never used.
     assert curve([25, 100], [0.9, 0.6], [0.5, 0.8]).area(100, floor=0.1) == pytest.approx((0.1 + 3 * 0.5) / 4)
-
-
-def test_an_advantage_is_over_the_mixture_of_a_controls_settings_that_costs_the_same():
-    outcomes = Outcomes(Path())
-    curves = {"own": curve([250, 900], [0.5] * 2, [0.5] * 2), "never": curve([100], [0.5], [0.5])}
-    curves["random"] = dataclasses.replace(curve([400], [0.5], [0.5]), operating_points=np.array(["random:1"]))
-    curves["never"] = dataclasses.replace(curves["never"], operating_points=np.array(["never:0"]))
-    right = {"own:0": [1, 1, 0, 1], "own:1": [1, 1, 1, 1], "random:1": [1, 0, 0, 1], "never:0": [0, 0, 1, 1]}
-    outcomes.__dict__["_curves"] = {("maze", "dynalay", 0, policy): found for policy, found in curves.items()}
-    outcomes.__dict__["_correctness"] = {
-        ("maze", "dynalay", 0, name): (np.packbits(values).tobytes(), 4) for name, values in right.items()
-    }
-    found = outcomes.advantage("maze", "dynalay", 0, "random")
-    # 250 MACs are half 100 and half 400; what random choices cannot spend, 900, is left out.
-    assert found is not None
-    assert found.tolist() == [0.5, 1.0, -0.5, 0.0]
-    assert outcomes.advantage("maze", "dynalay", 1, "random") is None
 
 
 def test_accuracy_is_the_mean_over_seeds_at_the_best_point_on_validation(results, numbers):
@@ -132,6 +115,7 @@ def test_equal_accuracy_costs_less_than_the_reference_but_more_than_nothing(numb
 
 def test_differences_find_the_truth(numbers):
     worse = numbers.loc[("main_results", "digits", "resnet8", "difference")]
+    assert worse["against"] == "resnet14"
     assert worse["value"] < 0
     assert worse["low"] < -0.05 < worse["high"]  # the truth is 0.80 - 0.85
 
@@ -154,7 +138,8 @@ def test_without_the_reference_relative_numbers_are_holes(tmp_path):
     made = {table.name: table for table in tables.make(Outcomes(tmp_path / experiment.name))}
     row = made["main_results"].cells["maze", "dynalay"]
     assert row["accuracy"].estimate is not None
-    assert row["relative_macs"].estimate is row["difference"].estimate is None
+    assert row["relative_macs"].estimate is None
+    assert row["difference"].against == "resnet8"  # the best static network that is left
     assert made["area"].cells["maze", "dynalay"]["area"].estimate is None
     assert made["budgets"].cells["maze", "dynalay"]["accuracy_at_100"].seeds == 0
 
@@ -232,3 +217,80 @@ def test_one_seed_gives_numbers_without_intervals(tmp_path):
     made = {table.name: table.numbers() for table in tables.make(Outcomes(tmp_path / experiment.name))}
     assert made["main_results"].query("metric == 'accuracy'")["value"].notna().all()
     assert made["main_results"]["low"].isna().all()
+
+
+def test_tables_compare_with_the_most_accurate_static_network_and_name_it(tmp_path):
+    methods = {"small": Static(0.7, 200_000), "large": Static(0.9, 3_000_000), "dynalay": METHODS["dynalay"]}
+    experiment = Experiment(datasets={"maze": True}, methods=methods, samples=200, points=3)
+    summary.write(experiment.write(tmp_path), tmp_path)
+    outcomes = Outcomes(tmp_path / experiment.name)
+    assert outcomes.reference == "small"  # the unit of MACs alone
+    main = tables.make(outcomes)[0]
+    assert main.cells["maze", "dynalay"]["difference"].against == "large"
+    assert "difference" not in main.cells["maze", "large"]
+    assert "The best static network is large on maze." in main.caption
+
+
+def test_training_compute_stands_beside_test_compute_and_is_compared_at_equal_amounts(outcomes, numbers):
+    assert numbers.loc[("main_results", "maze", "dynalay", "training_macs"), "value"] == 5e11
+    # Accuracy in epoch e is 1 - 0.5 / e, at e tenths of the training MACs of run.json.
+    row = numbers.loc[("equal_training", "maze", "dynalay")]["value"]
+    expected = {"accuracy_at_25": 0.5, "accuracy_at_50": 0.75, "accuracy_at_100": 0.9}
+    assert row.to_dict() == pytest.approx(expected)
+
+
+def test_ablations_have_p_values_adjusted_for_all_variants(tmp_path):
+    variants = {f"dynalay-{name}": METHODS["dynalay"] for name in "abc"}
+    methods = {"resnet14": Static(), "dynalay": METHODS["dynalay"], **variants}
+    experiment = Experiment(datasets={"maze": True}, methods=methods, samples=300, points=3)
+    summary.write(experiment.write(tmp_path), tmp_path)
+    _, cells = tables.ablations(Outcomes(tmp_path / experiment.name))
+    rows = [cells["maze", name] for name in variants]
+    raw = [estimate.two_sided_p_value() for row in rows if (estimate := row["difference"].estimate)]
+    adjusted = [estimate.value for row in rows if (estimate := row["p"].estimate)]
+    assert adjusted == pytest.approx(statistics.holm(raw).tolist())
+    assert "p" not in cells["maze", "dynalay"]
+
+
+def test_numbers_from_runs_of_several_commits_versions_or_machines_are_marked(tmp_path):
+    experiment = Experiment(datasets={"maze": True}, methods={"resnet14": Static(), "dynalay": METHODS["dynalay"]},
+                            samples=60, points=3)  # fmt: skip
+    configuration = experiment.write(tmp_path)
+    for seed, changes in enumerate(({"code": {"commit": "1" * 40, "dirty": False}}, {"versions": {"torch": "2.12.0"}})):
+        path = configuration.run("maze", "dynalay", seed).folder(tmp_path) / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    summary.write(configuration, tmp_path)
+    table = tables.make(Outcomes(tmp_path / experiment.name))[0]
+    mixed, alone = table.cells["maze", "dynalay"], table.cells["maze", "resnet14"]
+    assert mixed["accuracy"].differs == "commit, library versions"
+    assert alone["accuracy"].differs == ""
+    assert mixed["accuracy"].text(table.metrics["accuracy"]).endswith("†")
+    assert "differ in commit (2 versions), library versions (2 versions); † marks" in table.caption
+    numbers = table.numbers().set_index(["method", "metric"])["differs"]
+    assert numbers["dynalay", "macs"] == "commit, library versions"
+    assert "†" in table.markdown()
+    assert r"$\dagger$" in table.latex()
+
+
+def test_a_difference_to_a_method_of_another_commit_is_marked_though_its_own_runs_agree(tmp_path):
+    experiment = Experiment(datasets={"maze": True}, methods={"resnet14": Static(), "resnet8": METHODS["resnet8"]},
+                            samples=60)  # fmt: skip
+    configuration = experiment.write(tmp_path)
+    for seed in configuration.seeds:
+        path = configuration.run("maze", "resnet8", seed).folder(tmp_path) / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"hardware": {"processor": "another"}}))
+    summary.write(configuration, tmp_path)
+    row = tables.make(Outcomes(tmp_path / experiment.name))[0].cells["maze", "resnet8"]
+    assert row["accuracy"].differs == ""
+    assert row["difference"].differs == row["p"].differs == "hardware"
+
+
+def test_runs_that_agree_are_not_marked(outcomes):
+    for table in tables.make(outcomes):
+        assert not table.numbers()["differs"].any()
+        assert "differ in" not in table.caption
+
+
+def test_a_dollar_in_a_name_does_not_start_mathematics_in_latex():
+    cells = {("a$b", "x"): {"share": Cell(Estimate(0.5, 0.01, 2), 3, 3)}}
+    assert r"a\$b" in Table("t", "A share.", {"share": Metric("share", percent)}, cells).latex()

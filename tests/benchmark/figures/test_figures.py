@@ -15,12 +15,11 @@ from matplotlib.transforms import Bbox
 from benchmark import __main__ as command_line
 from benchmark import figures
 from benchmark.analysis import summary, tables
-from benchmark.analysis.outcomes import Outcomes
 from benchmark.evaluation import records
 from benchmark.experiment import configuration as configurations
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures import Evidence, Style, _style, accuracy_compute, accuracy_latency, gallery, performance_profile
-from benchmark.figures._evidence import mean_curves, middle_points
+from benchmark.figures._means import mean_curves
 from tests.benchmark.synthetic import Experiment
 
 #: Their data does not come from records, so the synthetic experiment has none of it; they have tests of their own.
@@ -54,7 +53,7 @@ def history(run) -> pd.DataFrame:
 
 
 def style(evidence: Evidence, width: str = "page") -> Style:
-    return Style(evidence.configuration.methods, evidence.static_methods, width)
+    return Style(evidence.configuration.methods, evidence.outcomes.static_methods, width)
 
 
 def drawn(name: str, evidence: Evidence, data: pd.DataFrame | None = None):
@@ -98,6 +97,7 @@ def test_figures_of_an_agent_need_one(evidence):
 @pytest.mark.parametrize("name", figures.names())
 def test_an_experiment_without_results_has_empty_data(name, tmp_path):
     evidence = Evidence(Experiment().configuration(), tmp_path)
+    summary.write(evidence.configuration, tmp_path)
     assert figures.find(name).data(evidence).empty
 
 
@@ -161,28 +161,44 @@ def test_a_method_looks_the_same_whatever_else_is_drawn(evidence):
 # Aggregation
 
 
-def test_mean_curves_match_points_by_rank():
-    curves = pd.DataFrame({"m": "a", "seed": [0, 0, 1, 1], "x": [2.0, 1.0, 3.0, 5.0], "y": [0.8, 0.6, 0.8, 1.0]})
+def test_mean_curves_average_at_equal_compute():
+    curves = pd.DataFrame({"m": "a", "seed": [0, 0, 1, 1], "x": [1.0, 3.0, 2.0, 5.0], "y": [0.6, 0.8, 0.8, 1.1]})
     found = mean_curves(curves, ["m"], "x", "y", along="x")
-    assert found["x"].tolist() == [2.0, 3.5]  # (1 + 3) / 2, (2 + 5) / 2
-    assert found["y"].tolist() == pytest.approx([0.7, 0.9])
-    # Two seeds, Student's t with one degree of freedom: 12.706 standard errors of 0.1 each way.
-    assert found["low"].tolist() == pytest.approx([0.7 - 1.2706, 0.9 - 1.2706], abs=1e-3)
+    assert found["x"].tolist() == [2.0, 3.0]  # what both seeds span
+    assert found["y"].tolist() == pytest.approx([(0.7 + 0.8) / 2, (0.8 + 0.9) / 2])
+    # Two seeds, Student's t with one degree of freedom: 12.706 standard errors of 0.05 each way.
+    assert found["low"].tolist() == pytest.approx([0.75 - 12.706 * 0.05, 0.85 - 12.706 * 0.05], abs=1e-3)
 
 
-def test_mean_curves_resample_to_the_shortest():
-    curves = pd.DataFrame(
-        {"m": "a", "seed": [0, 0, 0, 1, 1], "x": [1.0, 2.0, 3.0, 1.0, 3.0], "y": [0.0, 9.0, 1.0, 0.0, 1.0]}
-    )
+def test_seeds_on_one_curve_give_that_curve_whatever_their_thresholds():
+    rng = np.random.default_rng(0)
+    seeds = [np.sort(np.r_[1, 9, rng.uniform(1, 9, size=points)]) for points in (3, 6, 9)]
+    curves = pd.concat(pd.DataFrame({"m": "a", "seed": seed, "x": x, "y": 0.1 * x}) for seed, x in enumerate(seeds))
     found = mean_curves(curves, ["m"], "x", "y", along="x")
-    assert found["x"].tolist() == [1.0, 3.0]
-    assert found["y"].tolist() == [0.0, 1.0]
+    assert found["y"].tolist() == pytest.approx((0.1 * found["x"]).tolist())
+    widths = (found["high"] - found["low"]).fillna(0)
+    assert widths.max() < 1e-9
 
 
-def test_middle_points_are_nearest_to_the_middle_of_the_span():
-    run = {"dataset": "d", "method": "m", "seed": 0}
-    curves = pd.DataFrame([run | {"macs": macs, "operating_point": str(macs)} for macs in (10, 12, 70, 100)])
-    assert middle_points(curves)["operating_point"].tolist() == ["70"]
+def test_seeds_that_share_no_compute_make_one_point():
+    curves = pd.DataFrame({"m": "a", "seed": [0, 0, 1], "x": [1.0, 3.0, 8.0], "y": [0.6, 0.8, 1.0]})
+    found = mean_curves(curves, ["m"], "x", "y", along="x")
+    assert found[["x", "y"]].to_numpy().tolist() == [[5.0, pytest.approx(0.85)]]
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_coverage_of_a_mean_curve(seeds):
+    """Seeds differ in height and in where their points lie; the truth is the mean curve at equal compute."""
+    rng = np.random.default_rng(seeds)
+    trials, covered = 400, []
+    parts = []
+    for trial in range(trials):
+        for seed in range(seeds):
+            x = np.sort(np.r_[1, 5, rng.uniform(1, 5, size=4)])
+            parts.append(pd.DataFrame({"m": str(trial), "seed": seed, "x": x, "y": 0.1 * x + rng.normal(0, 0.02)}))
+    found = mean_curves(pd.concat(parts), ["m"], "x", "y", along="x")
+    covered = (found["low"] <= 0.1 * found["x"]) & (0.1 * found["x"] <= found["high"])
+    assert 0.93 < covered.mean() < 0.97
 
 
 def test_the_frontier_only_rises():
@@ -201,10 +217,13 @@ def test_accuracy_compute(evidence):
     table = table[(table["split"] == "test") & (table["policy"] == "own")].assign(
         right=lambda rows: rows["prediction"] == rows["label"]
     )
-    truth = table.groupby("knob")[["macs", "right"]].mean().sort_values("macs")
     own = means[means["method"] == "dynalay"].sort_values("macs")
-    assert own[["macs", "accuracy"]].to_numpy() == pytest.approx(truth.to_numpy(), rel=1e-9)
-    assert line(panels["maze"], "dynalay") == pytest.approx(truth.to_numpy(), rel=1e-9)
+    expected = []
+    for _, seed in table.groupby("seed"):
+        curve = seed.groupby("knob")[["macs", "right"]].mean().sort_values("macs")
+        expected.append(np.interp(own["macs"], curve["macs"], curve["right"]))
+    assert own["accuracy"].to_numpy() == pytest.approx(np.mean(expected, axis=0))
+    assert line(panels["maze"], "dynalay") == pytest.approx(own[["macs", "accuracy"]].to_numpy())
     # The frontier is a step through both static networks, ending on the right at the better one's accuracy.
     statics = means[means["static"]].sort_values("macs")
     step = line(panels["maze"], "static frontier")
@@ -257,7 +276,9 @@ def test_bands_of_compute_stay_within_what_can_be_spent(evidence):
     wide = data.assign(low=-1e9, high=1e9)
     _, panels = drawn("compute_difficulty", evidence, wide)
     for method, shown in data[data["dataset"] == "maze"].groupby("method"):
-        spent = evidence.curves[(evidence.curves["dataset"] == "maze") & (evidence.curves["method"] == method)]
+        spent = evidence.outcomes.points[
+            (evidence.outcomes.points["dataset"] == "maze") & (evidence.outcomes.points["method"] == method)
+        ]
         possible = [spent["macs_q10"].min(), spent["macs_q90"].max()]
         assert possible[0] <= shown["macs"].min() <= shown["macs"].max() <= possible[1]
         bands = [area.get_paths()[0].vertices[:, 1] for area in panels["maze"].collections]
@@ -302,12 +323,14 @@ def test_price(evidence):
 def test_ablations(evidence):
     data, panels = drawn("ablations", evidence)
     assert data["method"].unique().tolist() == ["dynalay", "dynalay-unrolled"]
-    (table,) = [table.numbers() for table in tables.make(Outcomes(evidence.folder)) if table.name == "ablations"]
+    (table,) = [table.numbers() for table in tables.make(evidence.outcomes) if table.name == "ablations"]
     for (dataset, method), rows in table.groupby(["dataset", "method"]):
         cells = rows.set_index("metric")[["value", "low", "high"]]
         shown = data[(data["dataset"] == dataset) & (data["method"] == method)].set_index("quantity")
         means, seeds = shown[shown["seed"].isna()], shown[shown["seed"].notna()]
-        assert means.loc["MACs", ["value", "low", "high"]].tolist() == pytest.approx(cells.loc["macs"].tolist())
+        assert means.loc["MACs", ["value", "low", "high"]].tolist() == pytest.approx(
+            cells.loc["macs"].tolist(), nan_ok=True
+        )
         expected = cells["value"].get("difference", 0.0)  # DynaLay's to itself
         assert means.loc["accuracy", "value"] == pytest.approx(expected)
         assert seeds.loc["accuracy", "value"].mean() == pytest.approx(expected)
@@ -350,7 +373,16 @@ def test_a_long_legend_stays_clear_of_panels_and_labels(width, datasets):
 
 def test_agent_controls(evidence):
     data, panels = drawn("agent_controls", evidence)
-    assert data["policy"].unique().tolist() == ["agent", "random", "entropy", "always", "never"]
+    assert data["policy"].unique().tolist() == [
+        "agent",
+        "random",
+        "entropy",
+        "always",
+        "never",
+        "schedule",
+        "shuffled",
+        "max_probability",
+    ]
     assert set(data["method"]) == {"dynalay"}
     for policy, curve in data[data["dataset"] == "maze"].groupby("policy"):
         assert line(panels["maze"], policy) == pytest.approx(curve[["macs", "accuracy"]].to_numpy()), policy
@@ -420,9 +452,11 @@ def test_residuals_are_averaged_by_their_logarithms(evidence, tmp_path):
 
 def lay(evidence: Evidence, **tables: list[dict[str, object]]) -> None:
     """Write tables of a summary by hand."""
-    (evidence.folder / "summary").mkdir(parents=True)
+    summary.write(evidence.configuration, evidence.results)
     for name, rows in tables.items():
-        pd.DataFrame(rows).to_parquet(evidence.folder / "summary" / f"{name}.parquet")
+        pd.DataFrame(rows).assign(**({"ece": 0.0} if name == "curves" else {})).to_parquet(
+            evidence.folder / "summary" / f"{name}.parquet"
+        )
 
 
 def with_fpi(configuration: Configuration, **fpi: tuple[bool, ...]) -> Configuration:
@@ -481,7 +515,7 @@ def test_performance_profile_by_hand(tmp_path):
             run(dataset, "branchynet", seed, (300, 0.99, 0.99))
     evidence = Evidence(configuration, tmp_path)
     lay(evidence, curves=rows)
-    scores = performance_profile.margins(evidence).set_index(["dataset", "method", "seed"])["margin"]
+    scores = performance_profile.margins(evidence.outcomes).set_index(["dataset", "method", "seed"])["margin"]
     assert scores["maze", "dynalay", 0] == pytest.approx(-0.02)
     assert scores["maze", "dynalay", 1] == pytest.approx(0.02)
     assert scores["maze", "branchynet", 0] == -np.inf
@@ -505,7 +539,7 @@ def test_accuracy_latency(tmp_path):
     summary.write(configuration, tmp_path)
     evidence = Evidence(configuration, tmp_path)
     for run in configuration.runs():
-        mine = evidence.own_curves
+        mine = evidence.outcomes.own_points
         mine = mine[(mine["method"] == run.method) & (mine["seed"] == run.seed)]
         timed = [
             {
@@ -602,7 +636,15 @@ def test_a_gallery_leaves_out_datasets_that_are_not_there(evidence, tmp_path, mo
 
 def test_where_all_samples_cost_the_same_one_row_says_so(evidence):
     image = gallery.encode(np.zeros((2, 2, 3), np.uint8))
-    sample = {"dataset": "maze", "image": image, "macs": 1000, "label": 0, "prediction": 1, "path": "0"}
+    sample = {
+        "dataset": "maze",
+        "method": "dynalay",
+        "image": image,
+        "macs": 1000,
+        "label": 0,
+        "prediction": 1,
+        "path": "0",
+    }
     sample |= {"true_class": "not joined", "predicted_class": "joined"}
     data = pd.DataFrame([sample | {"extreme": extreme} for extreme in ("least", "most")])
     for macs, rows in ((1000, 1), (2000, 2)):

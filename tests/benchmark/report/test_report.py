@@ -15,7 +15,6 @@ import torch
 from benchmark import __main__ as command_line
 from benchmark import figures
 from benchmark.analysis import summary, verdicts
-from benchmark.analysis.outcomes import Outcomes
 from benchmark.experiment import configuration as configurations
 from benchmark.figures import Evidence, Style, _writing
 from benchmark.files import write_json
@@ -53,10 +52,10 @@ def page(tmp_path_factory) -> Path:
         patch.setattr(Evidence, "dataset", lambda self, label: prepared)
         for name in ("accuracy_compute", "gallery", "fpi_layers"):
             data = figures.find(name).data(evidence)
-            style = Style(configuration.methods, evidence.static_methods)
+            style = Style(configuration.methods, evidence.outcomes.static_methods)
             _writing.write(name, data, style, evidence.folder / "figures" / name)
     claims = verdicts.load(Path(__file__).parents[3] / "config" / "claims.yaml")
-    write_json(evidence.folder / "verdicts.json", verdicts.judge(Outcomes(evidence.folder), claims))
+    write_json(evidence.folder / "verdicts.json", verdicts.judge(evidence.outcomes, claims))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(configurations, "load", lambda path: configuration)
         assert command_line.main(["report", "--config", "x.yaml", "--results", str(results)]) == 0

@@ -4,8 +4,8 @@
     python -m timings.overhead --config config/fashion.yaml --steps 4 --repeats 7
 
 The suite's loop is compared with the same steps on one batch that lies ready: forward, backward, clipping, optimiser.
-"Data path" is how many times faster batches are drawn, augmented and normalised than training consumes them.  Images
-are noise of the datasets' shapes.  The processor time of one thread is measured, and the loops take turns, so other
+"Data path" is how many times faster batches are drawn, augmented and normalised than training consumes them. Images
+are noise of the datasets' shapes. The processor time of one thread is measured, and the loops take turns, so other
 load on the machine shows little; each ratio compares neighbours in time.
 """
 

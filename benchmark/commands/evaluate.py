@@ -3,7 +3,7 @@
 Examples:
   python -m benchmark evaluate --config config/quick.yaml --dataset digits --method dynalay --seed 0
 
-Reads model.safetensors; writes costs.json and records.parquet, from which every table and figure is made.  Operating
+Reads model.safetensors; writes costs.json and records.parquet, from which every table and figure is made. Operating
 points are chosen on the validation split; the test split is read here and nowhere else.
 """
 

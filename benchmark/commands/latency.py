@@ -5,9 +5,9 @@ Examples:
   python -m benchmark latency --config config/fashion.yaml --dataset fashion_mnist --method act --seed 0 \
       --batch-sizes 1 128 --threads 1
 
-Fewer MACs save time only as far as the device is kept busy, so several batch sizes are timed.  Controls, which decide
-at random or by a rule in the method's place, are not.  Writes latency.csv into the run's folder: time per sample,
-percentiles of the time per batch, threads and peak memory.  The figure accuracy_latency shows it.  Measure on an idle
+Fewer MACs save time only as far as the device is kept busy, so several batch sizes are timed. Controls, which decide
+at random or by a rule in the method's place, are not. Writes latency.csv into the run's folder: time per sample,
+percentiles of the time per batch, threads and peak memory. The figure accuracy_latency shows it. Measure on an idle
 machine, and give more --samples for percentiles that mean something.
 """
 
@@ -76,6 +76,6 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _images(dataset: Dataset, samples: int, device: torch.device) -> Tensor:
-    """The first `samples` of the validation split, from the beginning again where it has fewer."""
+    """The first `samples` of the validation split, repeated if it has fewer."""
     images = torch.cat([images for images, _ in batches(dataset.validation, dataset, device)])
     return images[torch.arange(samples, device=device) % len(images)].contiguous(memory_format=torch.channels_last)

@@ -1,12 +1,13 @@
-"""Train one run of an experiment, or go on with it.
+"""Train one run of an experiment, or resume it.
 
 Examples:
   python -m benchmark train --config config/quick.yaml --dataset digits --method resnet8 --seed 0
   python -m benchmark train --config config/dials.yaml --dataset maze --method act --seed 2 --device cuda
   torchrun --nproc-per-node 2 -m benchmark train --config config/quick.yaml --dataset digits --method resnet8 --seed 0
 
-Stopped by SIGTERM or SIGUSR1 it writes a checkpoint and exits with status 75; killed outright it has lost at most an
-epoch.  Either way the same command goes on.  A run that is already trained is left as it is.
+On SIGTERM or SIGUSR1 it writes a checkpoint and exits with status 75; if killed outright, it loses at most an epoch.
+Either way, the same command resumes it, with the number of threads with which it began, on which the last bits of the
+result depend. A run that is already trained is left as it is.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from benchmark.training.stopping import StopRequest
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run, and where."""
     add_run_arguments(parser)
-    parser.add_argument("--restart", action="store_true", help="forget what there is and train from the beginning")
+    parser.add_argument("--restart", action="store_true", help="discard earlier results and train from the beginning")
 
 
 def main(arguments: argparse.Namespace) -> None:

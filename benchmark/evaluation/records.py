@@ -1,7 +1,7 @@
 """The records of a run: one row per sample, split and operating point, in one Parquet file.
 
-Everything that is ever said of a run's predictions and compute is computed from these rows, without running a model
-again. The columns are those of `docs/architecture.md`.
+Every statement about a run's predictions and compute is computed from these rows; no model is run again.
+The columns are those of `docs/architecture.md`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,21 +68,21 @@ def columns(path: Path) -> list[str]:
 
 
 def check(records: pd.DataFrame, component_macs: Mapping[str, int] | None = None) -> None:
-    """Make sure that records are whole and agree with themselves.
+    """Make sure that records are complete and consistent.
 
     Args:
         records: a run's records.
         component_macs: MACs of one execution of each component; if given, `macs` must follow from the executions.
 
     Raises:
-        ValueError: a column is missing or unknown, a sample is missing or there twice at some operating point, a sample
-            has two labels, a confidence is no probability, or the compute does not add up.
+        ValueError: a column is missing or unknown, a sample is missing or duplicated at some operating point, a sample
+            has two labels, a confidence is not a probability, or the compute does not add up.
     """
     missing = [name for name in COLUMNS if name not in records]
     known = {*COLUMNS, *OPTIONAL}
     unknown = [name for name in records if name not in known and not name.startswith((EXECUTIONS, NOTE))]
     if missing or unknown:
-        raise ValueError(f"records lack the columns {missing} or have columns they should not: {unknown}")
+        raise ValueError(f"records lack the columns {missing} or have unknown ones: {unknown}")
     if not len(records):
         raise ValueError("records have no row")
     if not set(records["split"].unique()) <= set(SPLITS):

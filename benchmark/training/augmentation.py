@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on the device where they lie: one gather for all samples, no loop over them."""
+"""Augmentation of whole batches on the device that holds them: one gather for all samples, no loop over them."""
 
 import functools
 from collections.abc import Sequence
@@ -29,12 +29,13 @@ def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: to
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random transformations, drawn for each sample by itself.
+    """Random transformations, drawn independently for each sample.
 
     Attributes:
-        crop: the image is moved by up to so many pixels each way, zeros moving in (a random crop of the padded image).
+        crop: the image is shifted by up to this many pixels each way, zeros filling the gap: a random crop of the
+            padded image.
         flip: it is mirrored left to right with probability one half.
-        dihedral: it is turned and mirrored by one of the square's 8 symmetries; images must be square.
+        dihedral: it is rotated and mirrored by one of the square's 8 symmetries; images must be square.
     """
 
     crop: int = 0
@@ -42,14 +43,14 @@ class Augmentation:
     dihedral: bool = False
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augmented images, of the shape and type of `images`; labels stand as they are.
+        """Augmented images, of the shape and type of `images`; labels are unchanged.
 
         Args:
             images: uint8 [batch, channels, height, width].
             generator: the random stream, on the device of the images.
 
         Raises:
-            ValueError: the symmetries of the square were asked for, and the images are not square.
+            ValueError: `dihedral` is set, and the images are not square.
         """
         if not (self.crop or self.flip or self.dihedral):
             return images

@@ -21,7 +21,7 @@ from benchmark.errors import UserError, is_out_of_memory
 from benchmark.experiment.configuration import Run
 from benchmark.files import atomic_write
 
-#: Raised whenever what a checkpoint holds, or what it means, changes.
+#: Increased whenever what a checkpoint holds, or what it means, changes.
 FORMAT = 3
 
 _SIGNATURE = "run and checksum"
@@ -32,7 +32,7 @@ class Identity:
     """What a checkpoint belongs to; all plain values.
 
     Attributes:
-        configuration: the run's.  A checkpoint of another one is of no use to this run.
+        configuration: the run's. A checkpoint of another one is of no use to this run.
         circumstances: the data, software and kind of device, without which the same run ends with other results.
     """
 

@@ -1,7 +1,7 @@
 """One run shared by several processes, one a GPU, as `torchrun` starts them.
 
-Each process takes its part of every batch, and what they have found is averaged in one message a step.  Order and
-augmentation are those of a single process.  Three things differ: sums are rounded in another order; batch normalisation
+Each process takes its part of every batch, and gradients and statistics are averaged in one message a step. Order and
+augmentation are those of a single process. Three things differ: sums are rounded in another order; batch normalisation
 normalises each part by itself (its running statistics are averaged, so all processes hold the same model); and what
 a method samples in training, each process draws for its own part.
 """
@@ -28,7 +28,7 @@ class Team:
 
     Attributes:
         rank: of this process; that of rank 0 leads.
-        size: how many they are.
+        size: how many processes there are.
     """
 
     rank: int = 0
@@ -65,7 +65,7 @@ class Team:
             tensor.copy_(values.view(tensor.shape))
 
     def synchronise(self, model: nn.Module, stop: bool) -> bool:
-        """Average the gradients and running statistics of `model`; returns whether any process was told to stop.
+        """Average the gradients and running statistics of `model`; returns whether any process was asked to stop.
 
         A parameter has a gradient afterwards where it had one in any process, just as it would have from the whole
         batch: the optimiser passes over those without.
@@ -86,7 +86,7 @@ class Team:
         return stopping
 
     def wait(self) -> None:
-        """Go on when all processes have come here."""
+        """Wait until all processes get here."""
         if self.size > 1:
             distributed.barrier()
 
@@ -95,7 +95,7 @@ ALONE = Team()
 
 
 def rank() -> int:
-    """This process's rank, as `torchrun` tells it; 0 for a process that was started alone."""
+    """This process's rank, as `torchrun` sets it; 0 for a process that was started alone."""
     return int(os.environ.get("RANK", 0))
 
 
@@ -116,7 +116,7 @@ def require_gpu_each(device: str) -> None:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Team]:
-    """Meet the other processes that `torchrun` started, if there are any; part from them at the end."""
+    """Join the other processes that `torchrun` started, if there are any; leave them at the end."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
         yield ALONE

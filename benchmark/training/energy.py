@@ -1,7 +1,7 @@
 """Energy that devices report: the RAPL counters of Intel and AMD processors, and those of NVIDIA's driver.
 
 Both count for the whole device, whatever else runs on it, and not for memory (unless the processor counts it), disks or
-cooling.  A device that reports nothing, such as most virtual machines or RAPL without permission to read, is left out.
+cooling. A device that reports nothing, such as most virtual machines or RAPL without permission to read, is left out.
 """
 
 from contextlib import suppress

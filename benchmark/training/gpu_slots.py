@@ -1,7 +1,7 @@
 """GPUs of one machine, shared by processes that know nothing of each other.
 
 Snakemake limits how many jobs use a GPU but assigns none, so each job takes a *slot*: a lock on a small file of this
-machine, which the kernel releases when the process ends, however it ends.  `DYNALAY_SLOTS_PER_GPU` (default 1) runs may
+machine, which the kernel releases when the process ends, however it ends. `DYNALAY_SLOTS_PER_GPU` (default 1) runs may
 share a GPU; the GPU with the most free slots comes first.
 """
 

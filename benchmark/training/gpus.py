@@ -13,7 +13,7 @@ def visible_gpus() -> list[str]:
     """The GPUs that `CUDA_VISIBLE_DEVICES` names (Slurm's choice, or the user's), else all of the machine.
 
     Numbers, which count as in nvidia-smi, and shortened UUIDs become whole UUIDs, so that a GPU has one name whoever
-    names it.  What the driver does not list, such as a MIG instance, is passed on as it is.
+    names it. What the driver does not list, such as a MIG instance, is passed on as it is.
     """
     if VISIBLE not in os.environ:
         return list(installed_gpus())

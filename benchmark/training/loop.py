@@ -1,8 +1,8 @@
 """One training loop for every method.
 
 It reads top to bottom: a batch, a forward pass, an optimiser step; what is logged is summed on the device and fetched
-once an epoch.  A run that is stopped or killed resumes from its checkpoint and ends with the same bytes (on the same
-machine) as one that was never interrupted.  Several processes may share a run: see `benchmark.training.distributed`;
+once an epoch. A run that is stopped or killed resumes from its checkpoint and ends with the same bytes (on the same
+machine) as one that was never interrupted. Several processes may share a run: see `benchmark.training.distributed`;
 a process alone is a team of one, which has nothing to average.
 """
 

@@ -16,7 +16,7 @@ RESULTS = ("model.safetensors", "history.csv", "records.parquet", "costs.json")
 
 
 def finish(run: Run, folder: Path, model: nn.Module, progress: Progress) -> None:
-    """Write what a training leaves; the model last: where it stands, all the rest does."""
+    """Write what a training leaves; the model last, so that where it exists, all the rest does."""
     write_history(folder / "history.csv", progress)
     provenance.update(
         folder, run, status="trained", digest=run.digest, training_seconds=round(progress.seconds, 1),

@@ -1,13 +1,13 @@
-"""Being told to stop: Slurm sends SIGUSR1 or SIGTERM some time before it kills."""
+"""Stopping on request: Slurm sends SIGUSR1 or SIGTERM some time before it kills a job."""
 
 import signal
 from types import FrameType
 
 
 class StopRequest:
-    """Remembers that SIGTERM or SIGUSR1 came, so that work can end at a point from which it can go on.
+    """Remembers a SIGTERM or SIGUSR1, so that work can stop where it can be resumed.
 
-    Before `listen`, the signals end the process at once: nothing has been done that could be lost.
+    Before `listen`, the signals end the process at once: there is nothing to lose yet.
 
     Example:
         >>> import os, signal
@@ -21,12 +21,12 @@ class StopRequest:
     signal: str | None = None
 
     def listen(self) -> "StopRequest":
-        """Take over both signals."""
+        """Handle both signals from now on."""
         self._before = {number: signal.signal(number, self._remember) for number in (signal.SIGTERM, signal.SIGUSR1)}
         return self
 
     def ignore(self) -> None:
-        """Give both signals back to whoever had them."""
+        """Restore the previous handlers of both signals."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -1,7 +1,7 @@
-"""Named random streams: all chance in a run derives from its seed, and each use draws from a stream of its own.
+"""Named random streams: all randomness in a run derives from its seed, and each use has a stream of its own.
 
-No stream has a state that would have to be saved.  Each begins anew with every optimiser step, from a seed that is a
-function of the run's seed, the stream's name and the step; so a run that goes on finds its chance where it left it.
+No stream has a state that must be saved. Each one is seeded again at every optimiser step, by the run's seed, the
+stream's name and the step, so a resumed run draws what it would have drawn without the interruption.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class Streams:
         self._process = (rank,) if rank else ()
 
     def seek(self, step: int) -> None:
-        """Put every stream to where the optimiser step `step` begins, the global one (dropout's) too."""
+        """Move every stream to the beginning of the optimiser step `step`, the global one (dropout's) too."""
         self.augmentation.manual_seed(derived_seed(self.seed, "augmentation", step))
         self.method.manual_seed(derived_seed(self.seed, "method", step, *self._process))
         layers = derived_seed(self.seed, "layers", step, *self._process)

@@ -64,7 +64,7 @@ def test_groups_of_samples_are_recorded_by_name_where_the_dataset_has_any(tmp_pa
     ("spoil", "message"),
     [
         (lambda table: table.drop(columns="macs"), "lack the columns"),
-        (lambda table: table.assign(extra=1), "should not"),
+        (lambda table: table.assign(extra=1), "have unknown ones"),
         (lambda table: table.iloc[:0], "no row"),
         (lambda table: table.iloc[1:], "not 10 samples"),
         (lambda table: table.assign(sample=table["sample"].where(table["sample"] != 3, 4)), "twice"),

@@ -112,6 +112,13 @@ def test_check_looks_at_all_methods(tmp_path, data, capsys):
     assert "\n  b (resnet) on digits: depth=9" in message
 
 
+@pytest.mark.parametrize("verb", ["train", "evaluate", "latency", "check", "estimate"])
+def test_every_verb_that_computes_takes_a_number_of_threads(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--threads", "0"])
+    assert "argument --threads: 0 is not 1 or more" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_no_number(tmp_path, data, reported):
     miniature = Miniature(tmp_path, data, {"recipe/learning_rate": 1e30, "recipe/gradient_clip": None})
     assert miniature("train") == 2

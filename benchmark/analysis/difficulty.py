@@ -1,6 +1,7 @@
 """How hard each test sample is, and how accuracy and compute vary with it."""
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,16 @@ def graded_samples(folders: Sequence[Path], reference: Sequence[Path]) -> pd.Dat
     Returns:
         sample, label, difficulty, dial (what the difficulty is), bin (-1 where the difficulty is unknown).
     """
-    seen = [samples for folder in reference or folders[:1] if (samples := _judged(folder)) is not None]
+    by_reference = [samples for folder in reference if (samples := _judged(folder)) is not None]
+    # A reference whose records are damaged is a hole; the other runs must not become holes with it.
+    others = (samples for folder in folders if (samples := _judged(folder)) is not None)
+    seen = by_reference or list(islice(others, 1))
     if not seen:
         return None
     samples = seen[0].rename(columns={"difficulty": "dial"})
     if samples["dial"].notna().any():
         samples = samples.assign(difficulty=samples["dial"], dial="difficulty")
-    elif reference:
+    elif by_reference:
         margin = np.mean([judged["margin"] for judged in seen if len(judged) == len(samples)], axis=0)
         samples = samples.assign(difficulty=(1 - margin) / 2, dial="doubt of the reference")
     else:

@@ -40,6 +40,8 @@ MANY_RUNS = 100
 def write(experiment: Configuration, results: Path, workers: int = 1) -> Path:
     """Summarise an experiment's runs; returns the folder of the summary."""
     states = [_state(run, results) for run in experiment.runs()]
+    for label in experiment.datasets:
+        _mark_other_data([state for state in states if state.run.dataset == label])
     done = [state for state in states if state.status == "done"]
     datasets = {
         label: graded_samples(
@@ -83,7 +85,7 @@ def _mapped(jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[dict[str,
 
 @dataclass
 class _State:
-    """How far a run has come: done, missing, unfinished, stale (of another configuration), failed or damaged."""
+    """How far a run has come: done, missing, unfinished, stale (other configuration or data), failed or damaged."""
 
     run: Run
     folder: Path
@@ -136,6 +138,15 @@ def _state(run: Run, results: Path) -> _State:
     if description.get("status") != "evaluated":
         return _State(run, folder, "unfinished", f"{description.get('status')}, not evaluated", description)
     return _State(run, folder, "done", None, description)
+
+
+def _mark_other_data(states: list[_State]) -> None:
+    """Runs on other data than the last one of their dataset was trained on, say before images were added, are stale."""
+    known = [state for state in states if state.status == "done" and state.description.get("data")]
+    current = max(known, key=lambda state: state.description.get("started") or "", default=None)
+    for state in known:
+        if current is not None and state.description["data"] != current.description["data"]:
+            state.status, state.error = "stale", f"its data are not those of {current.run}, which was trained last"
 
 
 def _keyed(table: pd.DataFrame, run: Run) -> pd.DataFrame:

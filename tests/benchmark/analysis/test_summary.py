@@ -189,6 +189,32 @@ def test_damaged_and_stale_runs_are_holes_and_not_errors(tmp_path):
     assert "run.json" in holes.loc["resnet14", "error"]
 
 
+def test_a_damaged_reference_leaves_all_other_runs_whole(tmp_path):
+    experiment = Experiment(datasets={"digits": False}, samples=60, points=2, seeds=1)
+    configuration = experiment.write(tmp_path)
+    reference = configuration.run("digits", configuration.reference, 0)
+    (reference.folder(tmp_path) / "records.parquet").write_bytes(b"no records")
+    summary.write(configuration, tmp_path)
+    runs = pd.read_parquet(tmp_path / experiment.name / "summary" / "runs.parquet").set_index("method")["status"]
+    assert runs[configuration.reference] == "damaged"
+    assert (runs.drop(configuration.reference) == "done").all()
+
+
+def test_runs_on_other_data_than_the_last_are_stale(tmp_path):
+    experiment = Experiment(datasets={"digits": False}, samples=60, points=2, seeds=2)
+    configuration = experiment.write(tmp_path)
+    for run in configuration.runs():
+        path = run.folder(tmp_path) / "run.json"
+        before = {"data": "old", "started": "2026-01-01T00:00:00+0000"}
+        after = {"data": "new", "started": "2026-01-02T00:00:00+0000"}
+        path.write_text(json.dumps(json.loads(path.read_text()) | (after if run.seed else before)))
+    summary.write(configuration, tmp_path)
+    runs = pd.read_parquet(tmp_path / experiment.name / "summary" / "runs.parquet")
+    assert set(runs.loc[runs["seed"] == 0, "status"]) == {"stale"}
+    assert runs.loc[runs["seed"] == 0, "error"].str.startswith("its data are not those of digits/").all()
+    assert set(runs.loc[runs["seed"] == 1, "status"]) == {"done"}
+
+
 def test_an_experiment_without_any_run_has_an_empty_summary(tmp_path):
     folder = summary.write(Experiment().configuration(), tmp_path)
     assert set(pd.read_parquet(folder / "runs.parquet")["status"]) == {"missing"}

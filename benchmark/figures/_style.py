@@ -12,6 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
@@ -23,6 +24,13 @@ WIDTHS = {"column": 3.3, "page": 7.0}
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", (0, (1, 1.2)), (0, (4, 1, 1, 1, 1, 1)))
+#: Fonts for characters that the style's own font lacks, as far as they are installed. The last one comes with
+#: matplotlib and has a box for every script.
+FALLBACK_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "PingFang SC",
+    "Hiragino Sans GB", "Microsoft YaHei", "Arial Unicode MS", "Noto Sans", "Noto Sans Devanagari", "Noto Emoji",
+    "Unifont", "Last Resort High-Efficiency",
+)  # fmt: skip
 #: What is missing is said in this colour.
 HOLE = "#A33A00"
 
@@ -136,6 +144,9 @@ def whose(data: pd.DataFrame) -> str:
 def applied() -> Iterator[None]:
     """Draw and save with the suite's style file, and leave matplotlib's settings as they were."""
     with mpl.rc_context(fname=Path(__file__).with_name("style.mplstyle")):
+        installed = {font.name for font in fontManager.ttflist}
+        fallbacks = [name for name in FALLBACK_FONTS if name in installed]
+        mpl.rcParams["font.family"] = [*mpl.rcParams["font.sans-serif"], *fallbacks]
         yield
 
 

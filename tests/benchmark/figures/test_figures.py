@@ -20,6 +20,7 @@ from benchmark.experiment import configuration as configurations
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures import Evidence, Style, _style, accuracy_compute, accuracy_latency, gallery, performance_profile
 from benchmark.figures._means import mean_curves
+from benchmark.figures._writing import write
 from tests.benchmark.synthetic import Experiment
 
 #: Their data does not come from records, so the synthetic experiment has none of it; they have tests of their own.
@@ -707,3 +708,20 @@ def test_logarithmic_labels_abreast_are_fewer_than_below_each_other():
         shown = [place for place in axis.get_majorticklocs() if 0.0009 < place < 0.11]
         labels.append(axis.get_major_formatter().format_ticks(shown))
     assert labels == [["0.001", "0.01", "0.1"], ["0.001", "0.002", "0.005", "0.01", "0.02", "0.05", "0.1"]]
+
+
+@pytest.mark.parametrize("name", ["$5 bill$", "a$b", "狗", "คน", "\N{DOG FACE}", r"back\slash_{x}"])
+def test_names_of_classes_are_drawn_as_they_are(name, tmp_path):
+    """Neither mathematics nor an unknown glyph may stop a figure; warnings are errors here."""
+    image = gallery.encode(np.zeros((2, 2, 3), np.uint8))
+    sample = {"dataset": "maze", "method": "dynalay", "image": image, "macs": 1000, "label": 0, "prediction": 0}
+    sample |= {"true_class": name, "predicted_class": name, "path": "0"}
+    data = pd.DataFrame([sample | {"extreme": extreme} for extreme in ("least", "most")])
+    write("gallery", data, Style(["dynalay"]), tmp_path / "gallery")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".pdf", ".svg", ".png", ".csv", ".parquet"}
+    with figures.applied():
+        picture = gallery.draw(data, Style(["dynalay"]))
+        (panel,) = (panel for panel in picture.subfigs[0].axes if panel.images)
+        drawn = panel.title
+        assert drawn.get_text() == name
+        assert not drawn.get_parse_math()

@@ -74,7 +74,7 @@ def train(
     component_macs = model.component_macs().to(device)
 
     path, identity = folder / "checkpoint.pt", _identity(run, dataset, device, team)
-    progress = _resumed(checkpoint.load(path, identity), model, optimizer, device)
+    progress = _resumed(_loaded(path, identity, team), model, optimizer, device)
     if progress.preemptions:
         report(f"resuming at step {progress.step} of {total}")
     # Sums are rounded otherwise with another number of threads, so a run ends with as many as it began with.
@@ -194,6 +194,13 @@ def _save(
 ) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
     checkpoint.save(path, identity, state)
+
+
+def _loaded(path: Path, identity: checkpoint.Identity, team: Team) -> dict[str, Any] | None:
+    """The saved state, if any. The leader looks first, because it renames a checkpoint of another configuration."""
+    saved = checkpoint.load(path, identity) if team.leads else None
+    team.wait()
+    return saved if team.leads else checkpoint.load(path, identity)
 
 
 def _resumed(

@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmark.commands import train as command
 from benchmark.errors import UserError
-from benchmark.training import loop
+from benchmark.training import checkpoint, loop
 from benchmark.training.distributed import ALONE, Team
 from benchmark.training.streams import Streams
 from tests.benchmark.miniature import Miniature
@@ -151,6 +151,16 @@ def test_told_to_stop_in_one_process_all_stop_and_go_on_together(tmp_path, data,
     assert statuses(processes) == [0, 0]
     assert (disturbed.run / "model.safetensors").read_bytes() == (undisturbed.run / "model.safetensors").read_bytes()
     assert disturbed.history().equals(undisturbed.history())
+
+
+def test_together_they_set_aside_a_checkpoint_of_another_configuration_once(tmp_path, data):
+    miniature = Miniature(tmp_path, data, {"recipe/epochs": 1})
+    miniature.run.mkdir(parents=True)
+    checkpoint.save(miniature.run / "checkpoint.pt", checkpoint.Identity({"seed": 7}, {}), {})
+    assert statuses(start(miniature)) == [0, 0], miniature.log(0) + miniature.log(1)
+    assert miniature.log(0).count("belongs to another configuration") == 1
+    assert miniature.log(1) == ""
+    assert len(list(miniature.run.glob("checkpoint-*.pt"))) == 1
 
 
 def test_a_batch_is_shared_equally_or_not_at_all():

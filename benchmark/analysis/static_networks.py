@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from benchmark.analysis.curves import Curve
-from benchmark.analysis.mixtures import best_mixture
+from benchmark.analysis.mixtures import best_mixture, envelope
 from benchmark.analysis.outcomes import Outcomes
 from benchmark.analysis.statistics import Estimate, nested_difference
 
@@ -44,6 +44,7 @@ class Frontier:
 
     Attributes:
         methods: the static networks, [networks].
+        chosen: those of which the envelope is made, the cheapest first, indices [chosen].
         macs: their mean test MACs, [networks].
         correct: whether each test sample was right, float [networks, seeds, samples].
     """
@@ -53,6 +54,7 @@ class Frontier:
         columns = ("macs", "validation_macs", "validation_accuracy")
         means = [[_mean(outcomes, dataset, method, column) for column in columns] for method in self.methods]
         self.macs, self._chosen_macs, self._chosen_accuracy = np.array(means).reshape(-1, len(columns)).T
+        self.chosen = envelope(self._chosen_macs, self._chosen_accuracy)
         right = [outcomes.correct(dataset, method, outcomes.best(dataset, method)) for method in self.methods]
         self.correct = np.array(right, float)
 

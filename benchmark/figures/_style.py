@@ -1,5 +1,6 @@
 """How figures look: one width, one set of method colours, markers and lines, one grid of panels, one legend."""
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -147,7 +148,13 @@ def applied() -> Iterator[None]:
         installed = {font.name for font in fontManager.ttflist}
         fallbacks = [name for name in FALLBACK_FONTS if name in installed]
         mpl.rcParams["font.family"] = [*mpl.rcParams["font.sans-serif"], *fallbacks]
-        yield
+        log = logging.getLogger("matplotlib.font_manager")
+        level = log.level
+        log.setLevel(logging.ERROR)  # it says of each fallback that it has no bold face
+        try:
+            yield
+        finally:
+            log.setLevel(level)
 
 
 def _note_holes(panel: Axes, rows: pd.DataFrame, room: float) -> None:

@@ -2,20 +2,20 @@
 
 Test accuracy against the mean multiply-accumulates (MACs) spent on a sample, one panel a dataset. A line joins a
 method's operating points: positions are means over seeds, bands and the bars of static networks are 95% intervals of
-the mean accuracy, and small points are single seeds, shown where there are at most five. Grey: static networks and,
-stepwise, the best accuracy that any of them reaches within that compute; an adaptive method is worth having where it
-runs above this frontier. The dotted line marks the compute of the reference network. The panel is fitted to the
-points: wide intervals run out of it, and so do points far below what every method reaches.
+the mean accuracy, and small points are single seeds, shown where there are at most five. Grey: static networks and the
+frontier of the best mixtures of them (their upper concave envelope, chosen on validation); an adaptive method is worth
+having where it runs above this frontier. The dotted line marks the compute of the reference network. The panel is
+fitted to the points: wide intervals run out of it, and so do points far below what every method reaches.
 """
 
 import math
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchmark.analysis.static_networks import Frontier
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
 from benchmark.figures._means import mean_curves
@@ -42,7 +42,12 @@ def data(evidence: Evidence) -> pd.DataFrame:
     static, reference = points["method"].isin(outcomes.static_methods), points["method"] == outcomes.reference
     points = points.assign(static=static, reference=reference)
     seeds = points[[*_METHOD, "seed", "knob", "macs", "accuracy"]].astype({"seed": "Int64"})
-    return outcomes.presented(pd.concat([seeds, mean_curves(points, _METHOD, "macs")], ignore_index=True))
+    means = mean_curves(points, _METHOD, "macs")
+    frontiers = {dataset: Frontier(outcomes, dataset) for dataset in outcomes.datasets}
+    on_it = {(dataset, found.methods[place]) for dataset, found in frontiers.items() for place in found.chosen}
+    keys = zip(means["dataset"], means["method"], strict=True)
+    means = means.assign(frontier=[key in on_it for key in keys])
+    return outcomes.presented(pd.concat([seeds.assign(frontier=False), means], ignore_index=True))
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
@@ -83,12 +88,12 @@ def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
             panel.scatter(
                 single["macs"], single["accuracy"], s=5, color=look["color"], alpha=0.7, linewidths=0, zorder=3
             )
-    best = frontier(means[means["static"]])
+    best = means[means["frontier"]].sort_values("macs")
     if len(best):
-        # The last step goes on: with more compute, the best static network is still to be had.
+        # It stays level: with more compute, the best static network is still to be had.
         macs = [*best["macs"], max(means["macs"].max(), best["macs"].max())]
-        accuracy = [*best["accuracy"], best["accuracy"].max()]
-        panel.step(macs, accuracy, where="post", color=STATIC, linewidth=0.9, label="static frontier", zorder=2)
+        accuracy = [*best["accuracy"], best["accuracy"].iloc[-1]]
+        panel.plot(macs, accuracy, color=STATIC, linewidth=0.9, label="static frontier", zorder=2)
     for reference in means.loc[means["reference"], "macs"]:
         panel.axvline(reference, color=STATIC, linestyle=":", linewidth=0.8, zorder=1, label="reference")
     fit(panel, data["accuracy"] if few else means["accuracy"], means.groupby("method")["accuracy"].max())
@@ -96,9 +101,3 @@ def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
         panel.set_xscale("log")
     counts(panel.xaxis)
     shares(panel.yaxis)
-
-
-def frontier(means: pd.DataFrame) -> pd.DataFrame:
-    """The best `accuracy` reached within each `macs` by any of some networks: ascending in both columns."""
-    ranked = means.sort_values(["macs", "accuracy"], ascending=[True, False])[["macs", "accuracy"]]
-    return ranked[ranked["accuracy"] > ranked["accuracy"].cummax().shift(fill_value=-np.inf)].reset_index(drop=True)

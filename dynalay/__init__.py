@@ -47,6 +47,7 @@ from dynalay.fpi import FPILayer
 from dynalay.introspective import IntrospectiveClassifier
 from dynalay.meter import Meter
 from dynalay.network import FPINetwork, InnerState
+from dynalay.operators import UncountedOperatorError
 from dynalay.regularisation import bound_gain, jacobian_norm
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "Solution",
     "Solver",
     "TrainingState",
+    "UncountedOperatorError",
     "bound_gain",
     "component_cost",
     "component_costs",

@@ -6,13 +6,15 @@ cost is counted once, by fvcore, on the component alone and at batch size 1, bec
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
+
+from dynalay.operators import HANDLERS, UncountedOperatorError, is_free
 
 
 @dataclass(frozen=True)
@@ -34,36 +36,60 @@ class ComponentCost:
 
     Attributes:
         macs: multiply-accumulates, as fvcore counts them (one MAC is one fvcore "flop").
-        uncounted: operators that fvcore has no handler for, by how often they ran; elementwise ones, as a rule.
+        uncounted: the free operators that ran and how often, as far as fvcore lists them.
     """
 
     macs: int
     uncounted: Mapping[str, int] = field(default_factory=dict)
 
 
-def _gru_cell_macs(inputs: list[Any], outputs: list[Any]) -> int:
-    """`aten::gru_cell(input, hidden, w_ih, w_hh, ...)`: two matrix products; fvcore lists no handler for it."""
-    batch = inputs[0].type().sizes()[0]
-    return batch * sum(rows * columns for rows, columns in (inputs[2].type().sizes(), inputs[3].type().sizes()))
-
-
-#: Handlers that this suite adds to fvcore's own.  Together the two are the published list of counted operators.
-EXTRA_HANDLERS = {"aten::gru_cell": _gru_cell_macs}
-
-
 def component_cost(component: Component) -> ComponentCost:
     """Count one execution of `component` for one sample, in inference mode.
 
     The module is copied to the CPU in float32 first, so that counting neither depends on nor touches the model in use.
+
+    Raises:
+        UncountedOperatorError: an operator is neither counted nor on the list of free ones (`dynalay.operators`), or
+            is hidden from the trace (a scripted function, a `torch.autograd.Function`).
     """
     module = copy.deepcopy(component.module).to("cpu", torch.float32).eval()
     example = tuple(torch.zeros(1, *shape) for shape in component.input_shapes)
     analysis = FlopCountAnalysis(module, example)
-    analysis.set_op_handle(**EXTRA_HANDLERS)
+    analysis.set_op_handle(**HANDLERS)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    return ComponentCost(int(analysis.total()), dict(sorted(analysis.unsupported_ops().items())))
+    with _attention_by_its_operators():
+        macs = int(analysis.total())
+    uncounted = dict(sorted(analysis.unsupported_ops().items()))
+    unknown = [operator for operator in uncounted if not is_free(operator)]
+    if unknown:
+        raise UncountedOperatorError(
+            f"{', '.join(unknown)}: no MACs are known for it, and it is not on the list of free operators. "
+            "Write it with operators that are counted, or add a handler to dynalay.operators.HANDLERS"
+        )
+    return ComponentCost(macs, uncounted)
+
+
+@contextmanager
+def _attention_by_its_operators() -> Iterator[None]:
+    """Without the fused kernel of `nn.MultiheadAttention`, which does the same products inside one opaque operator."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def component_costs(components: Mapping[str, Component]) -> dict[str, ComponentCost]:
-    """The cost of every component, in the order of `components`."""
-    return {name: component_cost(component) for name, component in components.items()}
+    """The cost of every component, in the order of `components`.
+
+    Raises:
+        UncountedOperatorError: as `component_cost` does, with the component's name.
+    """
+    costs = {}
+    for name, component in components.items():
+        try:
+            costs[name] = component_cost(component)
+        except UncountedOperatorError as error:
+            raise UncountedOperatorError(f"component {name!r}: {error}") from None
+    return costs

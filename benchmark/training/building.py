@@ -16,13 +16,14 @@ def build_model(run: Run, dataset: Dataset | Facts, device: torch.device) -> Ada
     """The run's model with the initial weights that its seed gives, in channels-last layout on `device`.
 
     Raises:
-        UserError: the method refuses its parameters.
+        UserError: the method refuses its parameters, or runs an operator whose cost is not known.
     """
     method = kinds.find("method", run.method_kind).load()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(run.seed, "initialisation"))
         try:
             model = method(dataset.image_shape, len(dataset.classes), **run.method_parameters)
+            model.component_macs()  # refuses operators whose cost is not known
         except ValueError as error:
             raise UserError(f"{run.method} ({run.method_kind}) on {run.dataset}: {error}") from None
     return model.to(device).to(memory_format=torch.channels_last)

@@ -93,13 +93,13 @@ _COUNTED: dict[Any, Callable[..., int]] = {
 #: Beside views and what PyTorch tags as pointwise: reductions, indexing, copies, pooling, creation.
 _FREE = """
     _adaptive_avg_pool2d _local_scalar_dense _log_softmax _softmax _to_copy _unique2 _unsafe_view
-    adaptive_max_pool2d all amax amin aminmax any arange argmax argmin argsort avg_pool2d bernoulli_ bucketize cat clone
-    constant_pad_nd copy_ cumsum embedding empty empty_like equal exponential_ eye fill_ flip full full_like gather
-    index index_add index_copy index_copy_ index_put_ index_select lift_fresh linalg_vector_norm linspace
-    log_softmax logsumexp max max_pool2d_with_indices mean min multinomial new_empty new_full new_ones new_zeros
-    nonzero normal_ one_hot ones ones_like prod rand randint randn reflection_pad2d repeat resize_ roll rot90
-    scalar_tensor scatter scatter_add select_scatter softmax sort stack std sum t_ topk transpose_ tril triu
-    unique_consecutive unsafe_split var var_mean zero_ zeros zeros_like
+    adaptive_max_pool2d all amax amin aminmax any arange argmax argmin argsort avg_pool2d bernoulli bucketize cat
+    clone constant_pad_nd copy cumsum embedding empty empty_like equal exponential eye fill flip full full_like
+    gather index index_add index_copy index_put index_select lift_fresh linalg_vector_norm linspace log_softmax
+    logsumexp max max_pool2d_with_indices mean min multinomial new_empty new_full new_ones new_zeros nonzero normal
+    one_hot ones ones_like prod promote_types rand randint randn reflection_pad2d repeat resize roll rot90 scalar_tensor scatter
+    scatter_add select_scatter softmax sort stack std sum t topk transpose tril triu unique_consecutive unsafe_split
+    var var_mean zero zeros zeros_like
 """
 
 
@@ -119,7 +119,7 @@ class _Operators(TorchDispatchMode):
             out = result[0] if isinstance(result, tuple) else result
             self.macs += _COUNTED[packet](out, *args, **kwargs)
         else:
-            name = packet.__name__
+            name = packet.__name__.removesuffix("_")  # what works in place costs the same
             free = torch.Tag.pointwise in function.tags or function.is_view or name in self.free
             assert free, f"{function} is neither counted nor known to be free"
         return result

@@ -8,7 +8,8 @@ from benchmark import data as datasets
 from benchmark.commands.check import check
 from benchmark.errors import UserError
 from benchmark.experiment import configuration
-from benchmark.training import building
+from benchmark.training.building import build_model
+from dynalay.components import Component
 from tests.benchmark.miniature import Miniature
 
 
@@ -17,18 +18,12 @@ class Distances(torch.nn.Module):
         return torch.cdist(x.flatten(2), x.flatten(2)).flatten(1)
 
 
-class Method(ResNet):
-    def __init__(self, image_shape, classes, **parameters):
-        super().__init__(image_shape, classes)
-        self.network = Distances()  # type: ignore[assignment]
-
-
 def test_a_method_with_an_operator_of_unknown_cost_is_neither_checked_nor_trained(tmp_path, monkeypatch):
     run = configuration.load(Miniature(tmp_path, tmp_path / "data").config).run("digits", "network", 0)
     datasets.prepare(run.dataset_kind, run.dataset_parameters, tmp_path / "data")
     dataset = datasets.load(run.dataset_kind, run.dataset_parameters, tmp_path / "data")
-    monkeypatch.setattr(building, "find_method", lambda kind: Method)
+    monkeypatch.setattr(ResNet, "components", lambda self: {"network": Component(Distances(), (self.image_shape,))})
     with pytest.raises(UserError, match="component 'network': aten::cdist"):
-        building.build_model(run, dataset, torch.device("cpu"))
+        build_model(run, dataset, torch.device("cpu"))
     with pytest.raises(UserError, match="component 'network': aten::cdist"):
         check(run, dataset)

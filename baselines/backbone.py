@@ -32,7 +32,13 @@ class Backbone(ResNet):
     layer3: nn.Sequential
 
     def __init__(
-        self, image_shape: tuple[int, int, int], classes: int, depth: int, channels: tuple[int, int, int]
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int,
+        depth: int,
+        channels: tuple[int, int, int],
+        strides: tuple[int, int, int] = (1, 2, 2),
+        pool: str = "average",
     ) -> None:
         units, remainder = divmod(depth - 2, 6)
         if units < 1 or remainder:

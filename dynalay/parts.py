@@ -1,0 +1,79 @@
+"""The parts of an image network of cells: stem, transitions, cells and head, the same for all methods."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dynalay.cells import CELLS
+
+
+@dataclass(frozen=True)
+class ImageParts:
+    """What an image network of cells is made of.
+
+    Attributes:
+        stem: image to features; a 3x3 convolution and batch norm.
+        transitions: one for each layer, ReLU, 3x3 convolution and batch norm; the identity where a layer's stride is 0.
+        cells: one for each layer.
+        head: last state to logits; ReLU, pooling, a linear layer.
+    """
+
+    stem: nn.Module
+    transitions: list[nn.Module]
+    cells: list[nn.Module]
+    head: nn.Module
+
+    @torch.no_grad()
+    def shapes(self, image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """(channels, height, width) of what the stem gives, and of each layer's state."""
+        hidden = self.stem.eval()(torch.zeros(1, *image_shape))
+        shapes = [tuple(hidden.shape[1:])]
+        for transition in self.transitions:
+            hidden = transition.eval()(hidden)
+            shapes.append(tuple(hidden.shape[1:]))
+        for module in (self.stem, *self.transitions):
+            module.train()
+        return shapes
+
+
+def image_parts(
+    image_shape: tuple[int, int, int],
+    classes: int,
+    channels: Sequence[int],
+    strides: Sequence[int],
+    cell: str,
+    pool: str,
+) -> ImageParts:
+    """The parts of a network with a layer for each of `channels`.
+
+    Args:
+        image_shape: (channels, height, width) of the input.
+        classes: the number of classes.
+        channels: of each layer.
+        strides: of each layer's transition; 0 for none, which needs as many channels as the layer below has.
+        cell: a name in `dynalay.cells.CELLS`.
+        pool: how the head pools, "average" or "maximum".
+    """
+    below = (channels[0], *channels)
+    transitions: list[nn.Module] = [
+        nn.Sequential(nn.ReLU(), *_convolution(received, width, stride)) if stride else nn.Identity()
+        for received, width, stride in zip(below, channels, strides, strict=False)
+    ]
+    return ImageParts(
+        stem=nn.Sequential(*_convolution(image_shape[0], channels[0])),
+        transitions=transitions,
+        cells=[CELLS[cell](width) for width in channels],
+        head=nn.Sequential(nn.ReLU(), *pooled_linear(channels[-1], classes, pool)),
+    )
+
+
+def pooled_linear(channels: int, outputs: int, pool: str) -> nn.Sequential:
+    """Pooling over the image and a linear layer: [channels, height, width] to [outputs]."""
+    pooling = nn.AdaptiveAvgPool2d(1) if pool == "average" else nn.AdaptiveMaxPool2d(1)
+    return nn.Sequential(pooling, nn.Flatten(), nn.Linear(channels, outputs))
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs)]

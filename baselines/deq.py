@@ -12,8 +12,11 @@ ICML 2021, arXiv 2106.14342.
 An operating point's knob is the relative residual at which a sample counts as solved: each sample iterates as long as
 it needs, and no longer than the cap. 1 is a single evaluation, since from zero the relative residual is 1.
 
+- The cell is that of the multiscale model's residual block (2020, appendix A), at one scale:
+  ``f(z, u) = GN3(ReLU(z + GN2(conv2(ReLU(GN1(conv1(z)))) + u)))``. Its group norms bound the state.
+
 Departures. One equilibrium for each layer, at falling resolution as in the suite's other networks of cells, not several
-scales solved together. The cells are this suite's, without norms inside.
+scales solved together. Where a norm of each sample's own statistics hurts, as on mazes, `cell` names another one.
 """
 
 from collections.abc import Iterable
@@ -61,7 +64,7 @@ class DEQ(AdaptiveClassifier):
         *,
         channels: tuple[int, ...] = (16, 32, 64),
         strides: tuple[int, ...] = (1, 2, 2),
-        cell: Literal["standardised", "residual"] = "standardised",
+        cell: Literal["mdeq", "standardised", "residual"] = "mdeq",
         pool: Literal["average", "maximum"] = "average",
         solver: Literal["picard", "anderson", "broyden"] = "anderson",
         tolerance: float = 1e-2,

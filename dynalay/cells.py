@@ -82,8 +82,34 @@ class StandardisedConv2d(nn.Conv2d):
 _OF_RELU = math.sqrt(2 / (1 - 1 / math.pi))
 
 
+class MDEQCell(nn.Module):
+    """f(z, u) = GN3(ReLU(z + GN2(conv2(ReLU(GN1(conv1(z)))) + u))), group norms bounding the state.
+
+    The residual block of the multiscale deep equilibrium model (Bai, Koltun & Kolter 2020, arXiv 2006.08656, appendix
+    A), at one scale. Its fixed points are found in a few iterations where those of the cells above may not exist; but
+    the norms take away each sample's scale.
+
+    Args:
+        channels: of state and input; a multiple of 8, or fewer than 8.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList(nn.GroupNorm(max(1, channels // 8), channels) for _ in range(3))
+        for convolution in (self.conv1, self.conv2):  # small, as the authors': so u outweighs z at first
+            nn.init.normal_(convolution.weight, std=0.01)
+
+    def forward(self, z: Tensor, u: Tensor) -> Tensor:
+        """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""
+        branch = self.conv2(functional.relu(self.norms[0](self.conv1(z))))
+        return self.norms[2](functional.relu(z + self.norms[1](branch + u)))
+
+
 #: The cells by the names that configurations use.
 CELLS: dict[str, type[nn.Module]] = {
     "residual": ResidualCell,
     "standardised": StandardisedCell,
+    "mdeq": MDEQCell,
 }

@@ -19,16 +19,17 @@ with one trained model the suite also sweeps the halting threshold 1 - epsilon a
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baselines.backbone import Backbone, pooled_linear
+from baselines.backbone import Backbone
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
 from dynalay.components import Component
 from dynalay.meter import Meter
+from dynalay.parts import pooled_linear
 
 
 class Halting(NamedTuple):
@@ -72,6 +73,8 @@ class ACT(AdaptiveClassifier):
         classes: the number of classes.
         depth: of the backbone, 6n + 2 with n >= 2: a stage of one unit has nothing to decide.
         channels: of the backbone's three stages.
+        strides: of the backbone's three stages.
+        pool: how the head pools, "average" or "maximum".
         tau: the price of ponder cost in the loss; the budget that training aims at.  The default is ours.
         epsilon: how far below 1 the halting scores' sum may stay; the papers' by default.
         halting_bias: the b_n that training starts from; Figurnov's by default, at which nearly all units are evaluated.
@@ -85,6 +88,8 @@ class ACT(AdaptiveClassifier):
         *,
         depth: int = 20,
         channels: tuple[int, int, int] = (16, 32, 64),
+        strides: tuple[int, int, int] = (1, 2, 2),
+        pool: Literal["average", "maximum"] = "average",
         tau: float = 0.03,
         epsilon: float = 0.01,
         halting_bias: float = -3.0,
@@ -96,9 +101,10 @@ class ACT(AdaptiveClassifier):
         self.tau = tau
         self.threshold = 1 - epsilon
         self.points = points
-        backbone = Backbone(image_shape, classes, depth, channels)
+        backbone = Backbone(image_shape, classes, depth, channels, strides, pool)
         self.units = len(backbone.layer1)  # of each stage
         self._shapes = backbone.shapes
+        self._stem_shape = backbone.stem_shape
         self.stem = backbone.stem
         self.stages = nn.ModuleList(backbone.stages)
         self.halting = nn.ModuleList(
@@ -117,7 +123,7 @@ class ACT(AdaptiveClassifier):
 
     def components(self) -> dict[str, Component]:
         components = {"stem": Component(self.stem, (self.image_shape,))}
-        shape = self._shapes[0]
+        shape = self._stem_shape
         for k, (stage, halting) in enumerate(zip(self.stages, self.halting, strict=True), start=1):
             gates = list(halting.children())
             for n, unit in enumerate(stage.children(), start=1):

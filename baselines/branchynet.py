@@ -14,15 +14,17 @@ searched jointly on the validation split.  An exit with threshold 0 can never be
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baselines.backbone import Backbone, pooled_linear
+from baselines.backbone import Backbone
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
 from dynalay.components import Component
 from dynalay.meter import Meter
+from dynalay.parts import pooled_linear
 
 
 class BranchyNet(AdaptiveClassifier):
@@ -36,6 +38,8 @@ class BranchyNet(AdaptiveClassifier):
         classes: the number of classes.
         depth: of the backbone, 6n + 2.
         channels: of the backbone's three stages.
+        strides: of the backbone's three stages.
+        pool: how the head and the branches pool, "average" or "maximum".
         exits: the numbers of residual units after which there is a branch, ascending, each in [1, 3n); by default after
             the first unit and after the first two stages.
         exit_weight: w_n of every early exit in the joint loss; the last exit has weight 1.
@@ -49,12 +53,14 @@ class BranchyNet(AdaptiveClassifier):
         *,
         depth: int = 20,
         channels: tuple[int, int, int] = (16, 32, 64),
+        strides: tuple[int, int, int] = (1, 2, 2),
+        pool: Literal["average", "maximum"] = "average",
         exits: tuple[int, ...] | None = None,
         exit_weight: float = 1.0,
         points: int = 12,
     ) -> None:
         super().__init__(image_shape, classes)
-        backbone = Backbone(image_shape, classes, depth, channels)
+        backbone = Backbone(image_shape, classes, depth, channels, strides, pool)
         units: list[nn.Module] = [unit for stage in backbone.stages for unit in stage]
         per_stage = len(units) // 3
         if exits is None:
@@ -70,7 +76,7 @@ class BranchyNet(AdaptiveClassifier):
         self.segments = nn.ModuleList(nn.Sequential(*segment) for segment in segments)
         # What an exit sees, and thus what the next segment starts from.
         self._shapes = [backbone.shapes[(exit_ - 1) // per_stage] for exit_ in exits] + [backbone.shapes[-1]]
-        self.branches = nn.ModuleList(_branch(shape[0], classes) for shape in self._shapes[:-1])
+        self.branches = nn.ModuleList(_branch(shape[0], classes, pool) for shape in self._shapes[:-1])
         self.head = backbone.head
 
     @property
@@ -159,12 +165,12 @@ class BranchyNet(AdaptiveClassifier):
         return [OperatingPoint(knob=share, setting=thresholds) for share, thresholds in settings.items()]
 
 
-def _branch(channels: int, classes: int) -> nn.Sequential:
+def _branch(channels: int, classes: int, pool: str) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels, 2 * channels, kernel_size=3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(2 * channels),
         nn.ReLU(inplace=True),
-        pooled_linear(2 * channels, classes),
+        pooled_linear(2 * channels, classes, pool),
     )
 
 

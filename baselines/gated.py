@@ -52,7 +52,7 @@ class GatedResNet(AdaptiveClassifier):
         self.head = backbone.head
         after = [backbone.shapes[k // per_stage] for k in range(len(units))]
         #: (channels, height, width) of what each block receives.
-        self.input_shapes = [backbone.shapes[0], *after[:-1]]
+        self.input_shapes = [backbone.stem_shape, *after[:-1]]
         self._features_shape = after[-1]
 
     @property

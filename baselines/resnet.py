@@ -5,6 +5,7 @@ He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016;
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional
@@ -23,6 +24,8 @@ class ResNet(AdaptiveClassifier):
         classes: the number of classes.
         depth: 6n + 2; 20 is the paper's smallest.
         channels: of the three stages; the paper's by default.
+        strides: of the three stages; the paper's by default.
+        pool: how the head pools, "average" (the paper's) or "maximum".
     """
 
     def __init__(
@@ -32,9 +35,11 @@ class ResNet(AdaptiveClassifier):
         *,
         depth: int = 20,
         channels: tuple[int, int, int] = (16, 32, 64),
+        strides: tuple[int, int, int] = (1, 2, 2),
+        pool: Literal["average", "maximum"] = "average",
     ) -> None:
         super().__init__(image_shape, classes)
-        self.network = Backbone(image_shape, classes, depth, channels)
+        self.network = Backbone(image_shape, classes, depth, channels, strides, pool)
 
     def components(self) -> dict[str, Component]:
         return {"network": Component(self.network, (self.image_shape,))}

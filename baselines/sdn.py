@@ -231,7 +231,7 @@ def _places(
     backbone: Backbone, units: list[nn.Module], shapes: list[tuple[int, int, int]], image_shape: tuple[int, int, int]
 ) -> dict[int, float]:
     """After how many units each internal classifier stands, and its share of the backbone's compute."""
-    starts = [shapes[0], *shapes[:-1]]
+    starts = [backbone.stem_shape, *shapes[:-1]]
     stem = component_cost(Component(backbone.stem, (image_shape,))).macs
     costs = [component_cost(Component(unit, (start,))).macs for unit, start in zip(units, starts, strict=True)]
     spent = torch.tensor([stem, *costs], dtype=torch.float64).cumsum(dim=0)[1:-1] / (stem + sum(costs))

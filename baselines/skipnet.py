@@ -26,11 +26,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from baselines.backbone import Backbone, pooled_linear
+from baselines.backbone import Backbone
 from baselines.gated import PUBLISHED_THRESHOLD, GatedResNet, Gates, straight_through
 from dynalay.classifier import Phase, TrainingState
 from dynalay.components import Component
 from dynalay.meter import Meter
+from dynalay.parts import pooled_linear
 
 #: Numbers that a gate sees, and units of its LSTM.
 EMBEDDING = HIDDEN = 10

@@ -3,17 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from torch import nn
-
-from dynalay.cells import CELLS
-from dynalay.fixed_point import Anderson, Broyden, Picard, Solver
+from dynalay.fixed_point import SOLVERS
 from dynalay.fpi import FPILayer
 from dynalay.introspective import IntrospectiveClassifier
 from dynalay.network import FPINetwork
+from dynalay.parts import image_parts
 from dynalay.regularisation import bound_gain
-
-#: The solvers by the names that configurations use.
-SOLVERS: dict[str, type[Solver]] = {"picard": Picard, "anderson": Anderson, "broyden": Broyden}
 
 
 class DynaLay(IntrospectiveClassifier):
@@ -50,7 +45,7 @@ class DynaLay(IntrospectiveClassifier):
         channels: tuple[int, ...] = (16, 32, 64),
         strides: tuple[int, ...] = (1, 2, 2),
         fpi: tuple[bool, ...] = (True, True, True),
-        cell: Literal["standardised", "residual"] = "standardised",
+        cell: Literal["standardised", "residual", "mdeq"] = "standardised",
         gain_bound: float | None = None,
         iterations: int = 4,
         tolerance: float = 1e-2,
@@ -60,23 +55,11 @@ class DynaLay(IntrospectiveClassifier):
         pool: Literal["average", "maximum"] = "average",
         **options: Any,
     ) -> None:
-        if not len(channels) == len(strides) == len(fpi):
-            raise ValueError(f"channels={channels}, strides={strides} and fpi={fpi} must have one entry per layer")
-        below = (channels[0], *channels)
-        for number, (received, width, stride) in enumerate(zip(below, channels, strides, strict=False), start=1):
-            if stride == 0 and received != width:
-                raise ValueError(
-                    f"channels={channels}, strides={strides}: layer {number} has {width} channels and receives "
-                    f"{received}, so it needs a transition; give it a stride of 1 or more"
-                )
+        if len(fpi) != len(channels):
+            raise ValueError(f"channels={channels} and fpi={fpi} must have one entry per layer")
         if gain_bound is not None and cell != "residual":
             raise ValueError(f"gain_bound={gain_bound} is for cell='residual'; what cell={cell!r} normalises undoes it")
-        stem = nn.Sequential(*_conv_norm(image_shape[0], channels[0]))
-        transitions = [
-            nn.Sequential(nn.ReLU(), *_conv_norm(received, width, stride)) if stride else nn.Identity()
-            for received, width, stride in zip(below, channels, strides, strict=False)
-        ]
-        cells = [CELLS[cell](width) for width in channels]
+        parts = image_parts(image_shape, classes, channels, strides, cell, pool)
         layers = [
             FPILayer(
                 each if gain_bound is None else bound_gain(each, gain_bound),
@@ -86,16 +69,10 @@ class DynaLay(IntrospectiveClassifier):
                 max_iterations=iterations,
                 phantom_steps=phantom_steps,
             )
-            for each in cells
+            for each in parts.cells
         ]
-        pooling = nn.AdaptiveAvgPool2d(1) if pool == "average" else nn.AdaptiveMaxPool2d(1)
-        head = nn.Sequential(nn.ReLU(), pooling, nn.Flatten(), nn.Linear(channels[-1], classes))
         super().__init__(
-            FPINetwork(stem, transitions, layers, head, image_shape, fpi),
+            FPINetwork(parts.stem, parts.transitions, layers, parts.head, image_shape, fpi),
             classes,
             **options,
         )
-
-
-def _conv_norm(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs)]

@@ -55,21 +55,31 @@ def image_parts(
         strides: of each layer's transition; 0 for none, which needs as many channels as the layer below has.
         cell: a name in `dynalay.cells.CELLS`.
         pool: how the head pools, "average" or "maximum".
+
+    Raises:
+        ValueError: there are not as many strides as channels, or a layer without transition changes the channels.
     """
+    if len(channels) != len(strides):
+        raise ValueError(f"channels={channels} and strides={strides} must have one entry per layer")
     below = (channels[0], *channels)
-    transitions: list[nn.Module] = [
-        nn.Sequential(nn.ReLU(), *_convolution(received, width, stride)) if stride else nn.Identity()
-        for received, width, stride in zip(below, channels, strides, strict=False)
-    ]
+    for number, (received, width, stride) in enumerate(zip(below, channels, strides, strict=False), start=1):
+        if stride == 0 and received != width:
+            raise ValueError(
+                f"channels={channels}, strides={strides}: layer {number} has {width} channels and receives "
+                f"{received}, so it needs a transition; give it a stride of 1 or more"
+            )
     return ImageParts(
         stem=nn.Sequential(*_convolution(image_shape[0], channels[0])),
-        transitions=transitions,
+        transitions=[
+            nn.Sequential(nn.ReLU(), *_convolution(received, width, stride)) if stride else nn.Identity()
+            for received, width, stride in zip(below, channels, strides, strict=False)
+        ],
         cells=[CELLS[cell](width) for width in channels],
         head=nn.Sequential(nn.ReLU(), *pooled_linear(channels[-1], classes, pool)),
     )
 
 
-def pooled_linear(channels: int, outputs: int, pool: str) -> nn.Sequential:
+def pooled_linear(channels: int, outputs: int, pool: str = "average") -> nn.Sequential:
     """Pooling over the image and a linear layer: [channels, height, width] to [outputs]."""
     pooling = nn.AdaptiveAvgPool2d(1) if pool == "average" else nn.AdaptiveMaxPool2d(1)
     return nn.Sequential(pooling, nn.Flatten(), nn.Linear(channels, outputs))

@@ -7,7 +7,7 @@ from dynalay.fixed_point.iteration import Solution, solve
 from dynalay.fixed_point.picard import Picard
 from dynalay.fixed_point.solver import Solver
 
-#: The solvers by the name a configuration would use.
+#: The solvers by the names that configurations use.
 SOLVERS: dict[str, type[Solver]] = {"picard": Picard, "anderson": Anderson, "broyden": Broyden}
 
 __all__ = ["SOLVERS", "Anderson", "Broyden", "Gradient", "Picard", "Solution", "Solver", "fixed_point", "solve"]

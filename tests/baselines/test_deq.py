@@ -40,7 +40,8 @@ def test_answers_and_gradients_agree_with_torchdeq():
     expected.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        assert mine.grad is not None and other.grad is not None, name
+        assert mine.grad is not None, name
+        assert other.grad is not None, name
         assert (mine.grad - other.grad).norm() < 1e-5 * other.grad.norm(), name
 
 

@@ -6,7 +6,7 @@ The methods differ in what segments and exits are made of, in how they are train
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -85,6 +85,34 @@ class EarlyExitNetwork(AdaptiveClassifier):
             if not len(rows):
                 break
         return torch.cat(answers)[torch.cat(answered).argsort()]
+
+    def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
+        meter = Meter(components := self.components(), len(images), images.device)
+        rows = torch.arange(len(images), device=images.device)
+        state: State = (images,)
+        memory: State = ()
+        answers, sure, of_segment, of_exit = [], [], [], []
+        for n in range(1, self.exits + 1):
+            before = meter.executions[0].clone()
+            state = self.run_segment(n, state, rows, meter)
+            between = meter.executions[0].clone()
+            logits, memory = self.run_exit(n, state, memory, rows, meter)
+            of_segment.append(between - before)
+            of_exit.append(meter.executions[0] - between)
+            answers.append(logits)
+            sure.append(confidence(logits))
+        for point in points:
+            meter = Meter(components, len(images), images.device)
+            chosen, stays = answers[-1].clone(), torch.ones_like(rows, dtype=torch.bool)
+            for n, threshold in enumerate((*point.setting, -torch.inf)):
+                meter.executions[stays] += of_segment[n]
+                if threshold is None:
+                    continue
+                meter.executions[stays] += of_exit[n]
+                leaves = stays & (sure[n] >= threshold)
+                chosen[leaves] = answers[n][leaves]
+                stays = stays & ~leaves
+            yield chosen, meter
 
     @torch.no_grad()
     def validated(self, validation: Iterable[tuple[Tensor, Tensor]]) -> Tensor:

@@ -10,7 +10,7 @@ which the head has to answer after every step; `converged` stops when the state 
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +135,36 @@ class SteppingNetwork(AdaptiveClassifier):
             if not len(rows):
                 break
         return torch.cat(answers)[torch.cat(halted).argsort()]
+
+    def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
+        meter = Meter(components := self.components(), len(images), images.device)
+        rows = torch.arange(len(images), device=images.device)
+        u = self.encode(images, meter)
+        state = self.start(u)
+        executed, answers, scores, changes = [], [], [], []
+        for _ in range(self.steps):
+            before = state[0]
+            state, score = self.step(state, u, rows, meter)
+            executed.append(meter.executions[0].clone())
+            answers.append(meter("head", state[0]))
+            scores.append(score)
+            changes.append(change(before, state[0]))
+        logits = torch.stack(answers)
+        met = {"own": torch.stack(scores), "converged": -torch.stack(changes)}
+        met["max_probability"] = torch.stack([confidence(answer) for answer in answers])
+        head = list(components).index("head")
+        for point in points:
+            if point.policy == "always":
+                step = torch.full_like(rows, min(int(point.knob), self.steps) - 1)
+            else:
+                knob = -point.knob if point.policy == "converged" else point.knob
+                halts = met[point.policy] >= knob
+                halts[-1] = True
+                step = halts.int().argmax(dim=0)
+            meter = Meter(components, len(images), images.device)
+            meter.executions[:] = torch.stack(executed)[step]
+            meter.executions[:, head] = step + 1 if point.policy == "max_probability" else 1
+            yield logits[step, rows], meter
 
     @torch.no_grad()
     def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:

@@ -37,11 +37,8 @@ def test_a_backbone_has_no_shortcut_that_it_does_not_need():
 
 @pytest.mark.parametrize("method", RESNETS)
 def test_methods_on_the_backbone_take_its_ground(method):
-    model = (
-        kinds.find("method", method)
-        .load()(SHAPE, CLASSES, depth=14, channels=(8, 8, 8), strides=(1, 1, 1), pool="maximum")
-        .eval()
-    )
+    ground: dict[str, Any] = {"channels": (8, 8, 8), "strides": (1, 1, 1), "pool": "maximum"}
+    model = kinds.find("method", method).load()(SHAPE, CLASSES, depth=14, **ground).eval()
     meter = Meter(model.components(), 3)
     with torch.no_grad():
         assert model.classify(torch.randn(3, *SHAPE), model.default_point, meter).shape == (3, CLASSES)

@@ -71,7 +71,7 @@ class DEQ(AdaptiveClassifier):
         iterations: int = 16,
         unrolled_share: float = 0.3,
         unrolled_iterations: int = 3,
-        jacobian_penalty: float = 0.5,
+        jacobian_penalty: float = 0.1,
         points: int = 8,
     ) -> None:
         super().__init__(image_shape, classes)

@@ -52,7 +52,7 @@ def test_a_file_of_the_suite_is_a_kind_and_a_shared_part_is_not():
 @pytest.mark.parametrize("name", ["mine", "theirs.method:Mine"])
 def test_a_method_of_another_package_is_found_without_importing_it(installed, name):
     kind = kinds.find("method", name)
-    assert list(kind.parameters.model_fields) == ["extra", "depth", "channels"]
+    assert list(kind.parameters.model_fields) == ["extra", "depth", "channels", "strides", "pool"]
     assert (kind.meaning.version, kind.meaning.distribution) == (2, "theirs 1.2")
     assert "theirs" not in sys.modules
     assert "mine" in kinds.names("method")

@@ -20,7 +20,7 @@ from benchmark.errors import Preempted, UserError
 # OpenMP reads this when torch is imported, which only the verbs do.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# timm, imported by every ResNet-like method, uses torch.jit.script, which torch deprecates; nothing a user can mend.
+# timm, imported by every ResNet-like method, uses torch.jit.script, which torch deprecates; users cannot fix that.
 warnings.filterwarnings("ignore", "`torch.jit.script", category=FutureWarning)
 warnings.filterwarnings("ignore", "`torch.jit.script", category=DeprecationWarning)
 
@@ -36,7 +36,7 @@ def verbs() -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0 done, 1 failed, 2 the user's to mend, 75 preempted and resumable."""
+    """Run one verb; returns the exit status: 0 done, 1 failed, 2 an error the user can fix, 75 preempted and resumable."""
     argv = sys.argv[1:] if argv is None else argv
     known = verbs()
     parser = argparse.ArgumentParser(

@@ -28,7 +28,7 @@ Example: an FPI layer of a cell of one's own, and its gradient.
     >>> layer.cell.linear.weight.grad.shape
     torch.Size([8, 8])
 
-Example: the image model, told that compute is free or dear; the meter knows what each image cost.
+Example: the image model at one price of compute; the meter knows what each image cost.
     >>> from dynalay import DynaLay, Meter, OperatingPoint
     >>> model = DynaLay((1, 8, 8), classes=10).eval()
     >>> meter = Meter(model.components(), samples=2)

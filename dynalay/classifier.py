@@ -131,7 +131,7 @@ class AdaptiveClassifier(nn.Module, ABC):
 
     @abstractmethod
     def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
-        """The operating points to evaluate, cheapest or dearest first as the method likes.
+        """The operating points to evaluate, in any order.
 
         Args:
             validation: batches (images, labels) of the validation split: all that thresholds may be chosen on.

@@ -37,7 +37,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
 
     The reward of a sample is ``worth - price * (macs - direct) / direct - redundancy_penalty * redundant`` with
     `direct` the MACs of the direct pass: a price of 0.01 says that compute worth one more direct pass has to bring one
-    percentage point of accuracy.  The price is drawn anew for each sample in training and shown to the agent, so that
+    percentage point of accuracy.  In training, the price is drawn for each sample and shown to the agent, so that
     the trained model gives the whole curve; it is the knob of the operating points.
 
     The network learns under random choices, with a loss after every round; the agent from the network as it is then.
@@ -115,7 +115,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         return state.logits
 
     def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
-        """A geometric grid of prices, the dearest first; no threshold needs choosing.  Then the controls."""
+        """A geometric grid of prices, the highest first; no threshold needs choosing.  Then the controls."""
         if not self.choosable:
             return [OperatingPoint(math.nan)]
         lowest, highest = self.prices
@@ -175,7 +175,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
             policy: who decides.
             meter: what executes.
             state: the inner state after the direct pass, if it is known.
-            answered: told of the state after the direct pass (if `state` is None) and after every round.
+            answered: called with the state after the direct pass (if `state` is None) and after every round.
             learning: whether the network's graph is kept, where gradients are enabled.
         """
         if state is None:

@@ -107,7 +107,7 @@ def prepare(kind: str, parameters: Mapping[str, Any], folder: Path) -> Path:
 
 
 def load(kind: str, parameters: Mapping[str, Any], folder: Path, verify: bool = False) -> Dataset:
-    """The dataset that `prepare` laid with the same arguments.
+    """The dataset that `prepare` wrote with the same arguments.
 
     Args:
         kind: a kind's name.

@@ -1,7 +1,7 @@
 """What the datasets that torchvision knows have in common: raw files, found or fetched, checked and read.
 
 Files that lie under the data folder in torchvision's own layout are used as they are, without looking for a network.
-Otherwise torchvision downloads them (or unpacks archives that were laid there) into a folder beside, and only whole
+Otherwise torchvision downloads them (or unpacks archives that were placed there) into a folder beside, and only whole
 files are moved to where they are looked for: a process may be killed at any time.
 """
 
@@ -70,14 +70,14 @@ class RawFiles:
 
     def _fetch(self, folder: Path) -> None:
         beside = folder / f".{self.name}-download"  # kept when it fails: archives that are whole are not fetched again
-        laid = {archive: md5 for archive, md5 in self.archives.items() if (folder / archive).is_file()}
-        for archive, md5 in laid.items():
+        placed = {archive: md5 for archive, md5 in self.archives.items() if (folder / archive).is_file()}
+        for archive, md5 in placed.items():
             if not check_integrity(folder / archive, md5):
                 raise damaged(folder / archive)
             (beside / archive).parent.mkdir(parents=True, exist_ok=True)
             (beside / archive).unlink(missing_ok=True)
             (beside / archive).symlink_to((folder / archive).resolve())
-        if (len(laid) < len(self.archives) or not self.archives) and not _any_answers(self.urls, ANSWER_SECONDS):
+        if (len(placed) < len(self.archives) or not self.archives) and not _any_answers(self.urls, ANSWER_SECONDS):
             raise self._unavailable(folder, f"no answer from {' or '.join(self.urls)}")
         try:
             with _socket_timeout(ANSWER_SECONDS):

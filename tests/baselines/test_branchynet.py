@@ -125,7 +125,7 @@ def test_the_search_finds_the_best_thresholds_within_each_budget():
         spent[share] = sum(row[exit_].item() for row, exit_ in zip(correct, taken, strict=True)) / 4
     shares, accuracies = list(spent), list(spent.values())
     assert shares == sorted(shares)
-    assert accuracies[:-1] == sorted(accuracies[:-1])  # no dearer choice is a worse one
+    assert accuracies[:-1] == sorted(accuracies[:-1])  # no more expensive choice is worse
     assert shares[0] == pytest.approx(102 / 300, abs=1e-4)
     assert accuracies[0] == 0.5
     assert found[1.0] == (0.0, 0.0)

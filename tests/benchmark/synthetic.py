@@ -274,7 +274,7 @@ def spendings(
     score = abs(truth.skill) * believed + (1 - abs(truth.skill)) * chance
 
     def rounds(score: np.ndarray, price: float) -> np.ndarray:
-        """The dearer compute, the fewer samples are worth it."""
+        """The more expensive compute is, the fewer samples are worth it."""
         return np.clip(np.ceil(ROUNDS * (score - price) * 2), truth.waste, ROUNDS).astype(np.int64)
 
     prices = np.linspace(0, 1, points)

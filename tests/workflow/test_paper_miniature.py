@@ -19,7 +19,7 @@ PAPER = pipeline.ROOT / "config" / "paper.yaml"
 TRAIN, TEST = 24, 8
 
 # Smaller data and networks under the paper's labels; whatever is not named here stays as it is there.
-LAID = {"validation": 8}
+PLACED = {"validation": 8}
 DATASETS = {
     "digits": {"train_samples": 16, "validation": 8, "test": 8},
     "maze": {"size": 8, "longest": 6, "train": 16, "validation": 8, "test": 8},
@@ -78,7 +78,7 @@ def write_miniature(path: Path) -> None:
     paper = yaml.safe_load(PAPER.read_text())
     paper["seeds"] = 1
     for label, entry in paper["datasets"].items():
-        entry["parameters"] = DATASETS.get(label, LAID)
+        entry["parameters"] = DATASETS.get(label, PLACED)
         entry.setdefault("recipe", {}).pop("epochs", None)
         entry.pop("methods", None)
     paper["recipe"] |= {"epochs": 1, "batch_size": 8}

@@ -3,7 +3,7 @@
 The authors of DynaLay use such a task in their follow-up (MIND, ICLR 2025). Both frames are windows into one larger
 configuration, so the row or column that comes into view is drawn like all others and the border tells nothing.
 Flipping all spins of a sample leaves its label and its probability as they are, hence no linear function of the pixels
-tells the label. Then a share of the second frame's spins is refreshed: drawn anew, up or down alike. That share is
+tells the label. Then a share of the second frame's spins is refreshed: redrawn, up or down alike. That share is
 the difficulty: only the other spins testify to the movement.
 """
 

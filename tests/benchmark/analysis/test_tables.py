@@ -59,7 +59,7 @@ def test_area_by_hand():
     assert curve([25, 100], [0.6, 0.9], [0.5, 0.8]).area(100, floor=0.1) == pytest.approx((0.1 + 2 * 0.5 + 0.8) / 4)
     assert curve([1], [0.9], [0.7]).area(100, floor=0.1) == pytest.approx(0.7)
     assert curve([201], [0.9], [0.7]).area(100, floor=0.1) == pytest.approx(0.1)
-    # A dearer point that is worse on validation is never used.
+    # A more expensive point that is worse on validation is never used.
     assert curve([25, 100], [0.9, 0.6], [0.5, 0.8]).area(100, floor=0.1) == pytest.approx((0.1 + 3 * 0.5) / 4)
 
 

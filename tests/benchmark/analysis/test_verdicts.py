@@ -225,10 +225,10 @@ def test_where_the_agent_never_chose_claims_about_choosing_are_not_tested(tmp_pa
 def test_effects_are_read_with_natural_signs(under):
     found = under(TRUE)
     assert found["maze", "less_compute"]["reads"].startswith("saves ")
-    dearer = under(Adaptive(direct_macs=1_300_000))["maze", "less_compute"]
-    assert dearer["effect"] < 0
-    assert dearer["reads"].startswith("spends ")
-    assert "-" not in dearer["reads"]
+    costlier = under(Adaptive(direct_macs=1_300_000))["maze", "less_compute"]
+    assert costlier["effect"] < 0
+    assert costlier["reads"].startswith("spends ")
+    assert "-" not in costlier["reads"]
     assert "above on average; highest at" in found["maze", "above_static_frontier"]["reads"]
     assert found["maze", "less_compute"]["reference"] == "resnet14"
 

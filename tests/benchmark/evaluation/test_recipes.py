@@ -68,10 +68,10 @@ def accuracies(tmp_path_factory):
             for verb in ("train", "evaluate"):
                 assert main([verb, *options, *named]) == 0
             recorded = records.read(run.folder(folder) / "records.parquet")
-            dearest = (
+            costliest = (
                 recorded[recorded["split"] == "test"].groupby("operating_point", observed=True)["macs"].mean().idxmax()
             )
-            shown = recorded[(recorded["split"] == "test") & (recorded["operating_point"] == dearest)]
+            shown = recorded[(recorded["split"] == "test") & (recorded["operating_point"] == costliest)]
             accuracy = (shown["label"] == shown["prediction"]).mean()
             rows.append({"precision": precision, "method": run.method, "seed": run.seed, "accuracy": accuracy})
     return pd.DataFrame(rows)

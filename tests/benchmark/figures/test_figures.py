@@ -473,11 +473,11 @@ def test_fpi_layers(evidence, tmp_path):
     assert module.applies(configuration)
     assert not module.applies(evidence.configuration)
     rows = []
-    for method, seed, split, (cheap, dear) in (
+    for method, seed, split, (cheap, costly) in (
         ("dynalay", 0, "validation", (0.7, 0.9)), ("dynalay", 0, "test", (0.6, 0.8)),
         ("dynalay-unrolled", 0, "validation", (0.7, 0.6)), ("dynalay-unrolled", 0, "test", (0.5, 0.9)),
     ):  # fmt: skip
-        for knob, accuracy in ((1.0, cheap), (2.0, dear)):
+        for knob, accuracy in ((1.0, cheap), (2.0, costly)):
             rows.append(
                 {"dataset": "maze", "method": method, "seed": seed, "split": split, "policy": "own", "knob": knob,
                  "operating_point": f"own:{knob}", "accuracy": accuracy, "macs": 100 * knob}
@@ -507,7 +507,7 @@ def test_performance_profile_by_hand(tmp_path):
     for dataset in ("maze", "digits"):
         for seed in (0, 1):
             run(dataset, "resnet14", seed, (100, 0.8, 0.8))
-            # Best on validation is too dear; of the two that fit, validation prefers the second.
+            # Best on validation is too expensive; of the two that fit, validation prefers the second.
             run(dataset, "dynalay", seed, (50, 0.7, 0.9), (90, 0.75, 0.82 if seed else 0.78), (200, 0.95, 0.95))
             run(dataset, "branchynet", seed, (300, 0.99, 0.99))
     evidence = Evidence(configuration, tmp_path)

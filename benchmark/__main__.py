@@ -36,7 +36,7 @@ def verbs() -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0 done, 1 failed, 2 an error the user can fix, 75 preempted and resumable."""
+    """Run one verb; returns the exit status: 0 done, 1 failed, 2 a user error, 75 preempted and resumable."""
     argv = sys.argv[1:] if argv is None else argv
     known = verbs()
     parser = argparse.ArgumentParser(

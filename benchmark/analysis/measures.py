@@ -104,7 +104,8 @@ def easy_excess(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
 def advantage_over_blind(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
     """Test accuracy less that of the best policy that does not look, at equal MACs, over seeds and samples.
 
-    Random choices depend only on the sample, so all seeds share the draws, and only the spread over samples shows their chance.
+    Random choices depend only on the sample, so all seeds share the draws, and only the spread over samples shows
+    the effect of chance.
     """
     return _advantage(outcomes, dataset, method, controls.BLIND, "no control that does not look was recorded")
 

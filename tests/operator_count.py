@@ -96,7 +96,8 @@ _FREE = """
     adaptive_max_pool2d all amax amin aminmax any arange argmax argmin argsort avg_pool2d bernoulli bucketize cat
     clone constant_pad_nd copy cumsum embedding empty empty_like equal exponential eye fill flip full full_like
     gather index index_add index_copy index_put index_select lift_fresh linalg_vector_norm linspace log_softmax
-    log_sigmoid_forward logsumexp max max_pool2d_with_indices mean min multinomial new_empty new_full new_ones new_zeros nonzero normal
+    log_sigmoid_forward logsumexp max max_pool2d_with_indices mean min multinomial new_empty new_full new_ones
+    new_zeros nonzero normal
     one_hot ones ones_like prod promote_types rand randint randn reflection_pad2d repeat resize roll rot90 scalar_tensor
     scatter scatter_add select_scatter softmax sort stack std sum t topk transpose tril triu unique_consecutive
     unsafe_split var var_mean zero zeros zeros_like

@@ -46,12 +46,12 @@ class Grid:
         return self[column][0]
 
     def by_point(self, **columns: Any) -> pd.DataFrame:
-        """A table with one row an operating point; `columns` are [points] or scalars."""
+        """A table with one row per operating point; `columns` are [points] or scalars."""
         points = {"policy": self.policy, "operating_point": self.operating_point, "knob": self.knob}
         return pd.DataFrame(points | columns)
 
     def by_point_and(self, key: str, values: np.ndarray, **columns: np.ndarray) -> pd.DataFrame:
-        """A table with one row an operating point and value of `key`; `columns` are [points, values] or [values]."""
+        """A table with one row per operating point and value of `key`; `columns` are [points, values] or [values]."""
         points = len(self.knob)
         table: dict[str, np.ndarray] = {
             name: np.repeat(getattr(self, name), len(values)) for name in ("policy", "operating_point", "knob")

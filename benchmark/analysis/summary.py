@@ -1,4 +1,4 @@
-"""The records of all runs, reduced to the small tables from which everything else is made.
+"""The records of all runs, reduced to the small tables that everything else is made from.
 
 Records are read one run at a time, so memory does not grow with the grid; a run that is missing, failed or damaged is a
 row of `runs.parquet` that says so, and has no row elsewhere.

@@ -1,4 +1,4 @@
-"""Reduce the records of all runs to the small tables from which everything else is made.
+"""Reduce the records of all runs to the small tables that everything else is made from.
 
 Examples:
   python -m benchmark summary --config config/quick.yaml
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Write the summary and tell what is missing."""
+    """Write the summary and list the missing runs."""
     experiment = configuration.load(arguments.config)
     folder = write(experiment, arguments.results, arguments.workers)
     runs = pd.read_parquet(folder / "runs.parquet")

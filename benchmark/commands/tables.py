@@ -1,4 +1,4 @@
-"""Make the tables of an experiment, as CSV for programs, Markdown for eyes and LaTeX (booktabs) for papers.
+"""Make the tables of an experiment: CSV for programs, Markdown for people, LaTeX (booktabs) for papers.
 
 Examples:
   python -m benchmark tables --config config/quick.yaml

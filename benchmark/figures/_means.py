@@ -54,8 +54,8 @@ def _ascending(curve: np.ndarray) -> np.ndarray:
 
 
 def _places(runs: Sequence[np.ndarray], low: float, high: float) -> np.ndarray:
-    """Where to average: both ends, and between them as many places as the shortest run has, at their mean positions."""
-    points = min(map(len, runs))
+    """Where to average: both ends, and between them as many places as the longest run has, at their mean positions."""
+    points = max(map(len, runs))
     rank = np.linspace(0, 1, points)
     inside = np.mean([np.interp(rank, np.linspace(0, 1, len(run)), run) for run in runs], axis=0)
     return np.unique([low, *inside[(inside > low) & (inside < high)], high])

@@ -80,20 +80,20 @@ class Style:
         return cycled(POLICIES.index(policy) if policy in POLICIES else len(POLICIES))
 
     def panels(
-        self, data: pd.DataFrame, by: Sequence[str] = ("dataset",), abreast: int = 3, **subplots: Any
+        self, data: pd.DataFrame, by: Sequence[str] = ("dataset",), per_row: int = 3, **subplots: Any
     ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
         """A figure with one titled panel for each value of the columns `by`, and the rows of `data` that belong there.
 
         Args:
             data: what is to be drawn.
             by: columns of text.
-            abreast: panels in a row of a page; in a column there is one.
+            per_row: panels in a row of a page; in a column there is one.
             subplots: passed on to `Figure.subplots`.
         """
         groups = list(data.groupby(list(by), sort=False))
-        columns = min(len(groups), abreast if self.width > WIDTHS["column"] else 1)
+        columns = min(len(groups), per_row if self.width > WIDTHS["column"] else 1)
         rows = math.ceil(len(groups) / columns)
-        # A lone panel on a page would be a poster: it keeps the size that it has in a column.
+        # A single panel as wide as a page would be too large: it keeps the size that it has in a column.
         width = self.width if columns > 1 else WIDTHS["column"]
         figure = Figure(figsize=(width, rows * (0.72 * width / columns + 0.25)), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False, **subplots).flat
@@ -108,7 +108,7 @@ class Style:
         return figure, panels
 
     def legend(self, figure: Figure, handles: Sequence[Artist]) -> None:
-        """One legend for all panels, above them, row by row, as many abreast as fit; the figure grows by its height.
+        """One legend for all panels, above them, row by row, as many in a row as fit; the figure grows by its height.
 
         Beside a lone panel on a page, where above it the legend would be more than half as high as the panel.
         """
@@ -203,7 +203,7 @@ def fit(panel: Axes, accuracy: pd.Series, best: pd.Series | None = None) -> None
 def decades(axis: Axis) -> None:
     """Label a logarithmic axis in plain numbers: 1, 2, 5, 10 where it spans few powers of ten."""
     low, high = axis.get_view_interval()
-    few = 100 if isinstance(axis, XAxis) else 300  # below each other there is room for more labels than abreast
+    few = 100 if isinstance(axis, XAxis) else 300  # below each other there is room for more labels than side by side
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < few * low else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -65,7 +65,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     """A row for each variant, differences and compute side by side; datasets and methods below each other."""
     by = ["dataset", "base", "quantity"] if len(data["base"].unique()) > 1 else ["dataset", "quantity"]
     # Which variant lacks seeds is said in its row, not above the panels.
-    figure, panels = style.panels(data.drop(columns="planned"), by=by, abreast=2, sharey="row")
+    figure, panels = style.panels(data.drop(columns="planned"), by=by, per_row=2, sharey="row")
     rows = len(panels) if figure.get_figwidth() == WIDTHS["column"] else len(panels) // 2
     most = max(shown["method"].nunique() for _, shown in panels)
     figure.set_figheight(rows * (0.15 * most + 0.85))

@@ -1,6 +1,6 @@
 """Accuracy against compute.
 
-Test accuracy against the mean multiply-accumulates (MACs) spent on a sample, one panel a dataset. A line joins a
+Test accuracy against the mean multiply-accumulates (MACs) spent on a sample, one panel per dataset. A line joins a
 method's operating points: positions are means over seeds, bands and the bars of static networks are 95% intervals of
 the mean accuracy, and small points are single seeds, shown where there are at most five. Grey: static networks and the
 frontier of the best mixtures of them (their upper concave envelope, chosen on validation); an adaptive method is worth
@@ -51,7 +51,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """One panel a dataset."""
+    """One panel per dataset."""
     figure, panels = style.panels(data)
     for panel, shown in panels:
         _draw_panel(panel, shown, style)

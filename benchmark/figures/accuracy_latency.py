@@ -52,10 +52,10 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     setting = "batch " + data["batch_size"].astype(str)
     if len(devices) > 1:
         setting += ", " + data["device"]
-    # A dataset's settings stand abreast, where they fit.
-    abreast = settings if 1 < (settings := setting.nunique()) <= 3 else 3
+    # A dataset's settings stand side by side, where they fit.
+    per_row = settings if 1 < (settings := setting.nunique()) <= 3 else 3
     shown = data.drop(columns="planned").assign(setting=setting)
-    figure, panels = style.panels(shown, by=["dataset", "setting"], abreast=abreast)
+    figure, panels = style.panels(shown, by=["dataset", "setting"], per_row=per_row)
     for panel, shown in panels:
         for method, mean in shown.groupby("method", sort=False):
             look = style.look(method)

@@ -49,7 +49,7 @@ def _place(policy: str) -> int:
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """One panel a dataset."""
+    """One panel per dataset."""
     figure, panels = style.panels(data, by=per_agent(data))
     for panel, shown in panels:
         for policy, mean in shown.groupby("policy", sort=False):

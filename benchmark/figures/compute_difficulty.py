@@ -51,7 +51,7 @@ def _possible(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """One panel a dataset."""
+    """One panel per dataset."""
     figure, panels = style.panels(data)
     for panel, shown in panels:
         dial = shown["dial"].iloc[0]

@@ -46,8 +46,8 @@ def data(evidence: Evidence) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """Accuracy and compute abreast, one row a dataset."""
-    figure, panels = style.panels(data, by=["dataset", "quantity"], abreast=2)
+    """Accuracy and compute side by side, one row per dataset."""
+    figure, panels = style.panels(data, by=["dataset", "quantity"], per_row=2)
     for panel, shown in panels:
         groups = {count: runs["value"] for count, runs in shown.groupby("fpi_layers")}
         panel.boxplot(

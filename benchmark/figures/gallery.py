@@ -91,7 +91,7 @@ def path_text(path: str | None) -> str:
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """Two rows a dataset, least and most; one where all samples cost the same."""
+    """Two rows per dataset, least and most; one where all samples cost the same."""
     rows = groups(data)
     columns = 8 if style.width > 5 else 4
     figure = Figure(figsize=(style.width, len(rows) * (style.width / columns + 0.65)), layout="constrained")

@@ -44,7 +44,7 @@ def mean_shares(table: pd.DataFrame, by: list[str], share: pd.Series) -> pd.Data
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """One panel a dataset, one bar a round."""
+    """One panel per dataset, one bar per round."""
     figure, panels = style.panels(data, by=per_agent(data), sharey=True)
     actions = sorted(data["action"].unique())
     for panel, shown in panels:

@@ -32,7 +32,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """One panel a dataset."""
+    """One panel per dataset."""
     figure, panels = style.panels(data, by=per_agent(data), sharey=True)
     for panel, shown in panels:
         draw_stack(panel, shown.pivot_table(index="epoch", columns="action", values="share", fill_value=0.0))

@@ -56,7 +56,7 @@ def margins(outcomes: Outcomes) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """One panel, one line a method."""
+    """One panel, one line per method."""
     figure, [(panel, _)] = style.panels(data.assign(panel="all datasets"), by=["panel"])
     for method, profile in data.groupby("method", sort=False):
         look = style.look(method)

@@ -55,7 +55,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """Accuracy, compute and choices abreast, one row a dataset."""
+    """Accuracy, compute and choices side by side, one row per dataset."""
     figure, panels = style.panels(data, by=[*per_agent(data), "quantity"])
     prices = sorted(data["knob"].unique())
     for panel, shown in panels:

@@ -55,7 +55,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """One panel a dataset, one line a layer."""
+    """One panel per dataset, one line per layer."""
     figure, panels = style.panels(data, by=per_agent(data))
     layers = sorted(data["layer"].unique())
     looks = {layer: cycled(n) for n, layer in enumerate(layers)}

@@ -28,7 +28,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """One panel a dataset."""
+    """One panel per dataset."""
     figure, panels = style.panels(data, by=per_agent(data))
     for panel, runs in panels:
         draw_runs(panel, runs, "epoch", "reward", style.look(runs["method"].iloc[0]))

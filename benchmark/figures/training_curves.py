@@ -1,6 +1,6 @@
 """Training curves.
 
-Training loss, validation accuracy and the mean MACs per validation sample over the epochs, one row a dataset. Thick
+Training loss, validation accuracy and the mean MACs per validation sample over the epochs, one row per dataset. Thick
 lines are means over seeds, thin lines single seeds. Losses of different methods have different terms: compare their
 course, not their height. Where an agent learns, from the vertical line on or all along, its policy gradient's loss
 measures no error, and is left out.
@@ -41,7 +41,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
-    """Loss, accuracy and compute abreast, one row a dataset."""
+    """Loss, accuracy and compute side by side, one row per dataset."""
     figure, panels = style.panels(data, by=["dataset", "quantity"])
     for panel, shown in panels:
         for method, runs in shown.groupby("method", sort=False):

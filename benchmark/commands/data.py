@@ -1,13 +1,13 @@
-"""Prepare a dataset: download or generate it once, check it, and lay it out for all runs to share.
+"""Prepare a dataset: download or generate it once, check it, and store it for all runs to share.
 
 Examples:
   python -m benchmark data --dataset cifar10 --data data
   python -m benchmark data --config config/quick.yaml --dataset maze
   python -m benchmark data --config config/paper.yaml
 
-With --config, the dataset is one of the configuration's labels, with its parameters, or all of them where none is
-named; without, it is a kind with its defaults. Files that already lie under the data folder in torchvision's layout
-are used as they are. What has been prepared before is compared with its checksums.
+With --config, the dataset is one of the configuration's labels, with its parameters; without --dataset, all of them are
+prepared. Without --config, the dataset is a kind with its defaults. Files that are already under the data folder, in
+torchvision's layout, are used as they are. Datasets that were prepared before are checked against their checksums.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from benchmark.experiment import configuration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which dataset, and where."""
+    """The dataset, and the data folder."""
     parser.add_argument("--dataset", help="a label of the configuration (default: all), or a kind such as cifar10")
     parser.add_argument("--config", type=Path, help="the configuration whose label it is")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of all data (default: data)")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the data folder (default: data)")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Prepare each dataset and say what it holds; one that cannot be had does not keep the others."""
+    """Prepare each dataset and print what it holds; a failure does not stop the others."""
     mistakes = []
     for label, (kind, parameters) in _named(arguments).items():
         try:

@@ -1,15 +1,15 @@
 """Gated mazes: percolation grids with two markers that are joined, and two cells of which one is to be closed.
 
-Mazes are percolation grids: each cell is open with a certain probability. Nothing short of following the path (the
-connectedness of Minsky & Papert 1969) must tell whether the markers are joined. So each maze is made from a grid in
-which they are, by closing one of two *gates*:
+Mazes are percolation grids: each cell is open with a certain probability. Only following the path (the connectedness of
+Minsky & Papert 1969) may reveal whether the markers are joined. So each maze is made from a grid in which they are, by
+closing one of two *gates*:
 
 - the *cut*: an open cell through which every path between the markers leads; closed, they are not joined;
 - the *decoy*: an open cell that looks alike (its 8 neighbours are the same up to rotation and reflection; it touches as
-  many borders; it has a marker at its side, or at its corner, if the cut has) and lies about as far from both markers,
+  many borders; it has a marker at its side, or at its corner, if the cut has) and is about as far from both markers,
   but without which they remain joined.
 
-Grid, markers and gates are drawn first; whoever uses them tosses a coin to decide which gate is closed.
+Grid, markers and gates are drawn first; the caller tosses a coin to decide which gate is closed.
 """
 
 from collections.abc import Callable
@@ -28,8 +28,8 @@ Grids = NDArray[np.bool_]
 Cells = NDArray[np.int64]
 
 _DRAWN = 2048  # grids drawn at a time
-_ATTEMPTS = 8  # cells tried as a gate before a grid is given up
-_FRUITLESS = 50  # draws without one new maze after which the parameters are given up
+_ATTEMPTS = 8  # cells tried as a gate before a grid is discarded
+_FRUITLESS = 50  # draws without a new maze before the parameters are refused
 _IN_PLANE = np.array([[[0] * 3] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0] * 3] * 3])  # no step from maze to maze
 
 
@@ -91,7 +91,7 @@ def gated_mazes(
         if fruitless == _FRUITLESS:
             missing = ", ".join(map(str, np.flatnonzero(wanted)))
             raise UserError(
-                f"maze: at size {size} and density {density:g} no paths of length {missing} turn up; "
+                f"maze: at size {size} and density {density:g} no paths of length {missing} are found; "
                 "lower `longest`, or choose a density nearer to 0.6"
             )
     everything = Gated(*(np.concatenate([getattr(part, field.name) for part in found]) for field in fields(Gated)))
@@ -199,7 +199,7 @@ def _pick(allowed: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Cells, 
 
 
 def _steps(width: int) -> NDArray[np.int64]:
-    """What leads from a cell to its 4 neighbours."""
+    """Index offsets from a cell to its 4 neighbours."""
     return np.array([-width, -1, 1, width])
 
 
@@ -266,7 +266,7 @@ def _unlikeness(
 
 
 def _distance(cells: Cells, others: Cells, width: int) -> NDArray[np.float64]:
-    """As the crow flies."""
+    """Euclidean distance."""
     (row, column), (other_row, other_column) = np.divmod(cells, width), np.divmod(others, width)
     return np.hypot(row - other_row, column - other_column)
 
@@ -276,7 +276,7 @@ def _surroundings(grids: Grids) -> NDArray[np.uint8]:
     ring = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))  # clockwise
     patterns = np.zeros(grids.shape, dtype=np.uint8)
     for bit, (row, column) in enumerate(ring):
-        # Rolling wraps round, but only within the wall.
+        # Rolling wraps around, but only within the wall.
         patterns |= np.roll(grids, (-row, -column), axis=(1, 2)).astype(np.uint8) << bit
     return _SMALLEST_IMAGE[flat(patterns)]
 

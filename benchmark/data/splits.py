@@ -1,4 +1,4 @@
-"""Stratified subsets, drawn by a hash of the sample's index: the same for every run, seed and machine.
+"""Stratified subsets, chosen by a hash of the sample's index: the same for every run, seed and machine.
 
 The samples of a class are ranked by their hash and the first ones are taken, so a larger subset contains a smaller one.
 """

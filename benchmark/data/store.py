@@ -1,7 +1,7 @@
 """Datasets on disk: prepared once into memory-mapped uint8 arrays that all runs share.
 
 ``<folder>/prepared/<kind>-<hash of parameters and version>/`` holds ``<split>.<array>.npy`` and, written last,
-``meta.json``: where that stands, the dataset is whole.
+``meta.json``: where that exists, the dataset is complete.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from benchmark.data.raw import Facts
 from benchmark.errors import UserError
 from benchmark.files import locked, write_json
 
-#: To be raised when a kind comes to give other arrays for the same parameters: old prepared files are then left alone.
+#: Of the format on disk; prepared data of other versions is ignored.
 VERSION = 2
 
 
@@ -76,7 +76,7 @@ class Dataset:
 
 
 def prepare(kind: str, parameters: Mapping[str, Any], folder: Path) -> Path:
-    """Lay the dataset on disk, unless it is there; return the folder in which it lies.
+    """Write the dataset to disk, unless it is there; return its folder.
 
     May be killed at any time and called by several processes at once: one of them works, the others wait for it.
 
@@ -95,7 +95,7 @@ def prepare(kind: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     with locked(prepared.with_name(f".{prepared.name}.lock")):
         if _damage(prepared) is None:
             return prepared
-        shutil.rmtree(prepared, ignore_errors=True)  # of a process that was killed: we hold the lock, nobody writes it
+        shutil.rmtree(prepared, ignore_errors=True)  # left by a process that was killed
         raw = find_kind(kind)(Path(folder), **parameters)
         raw.check(kind)
         try:
@@ -113,7 +113,7 @@ def load(kind: str, parameters: Mapping[str, Any], folder: Path, verify: bool = 
         kind: a kind's name.
         parameters: the kind's parameters.
         folder: the data folder.
-        verify: read all arrays and compare their checksums; otherwise only their sizes are looked at.
+        verify: read all arrays and compare their checksums; otherwise only their sizes are compared.
 
     Raises:
         UserError: the dataset is not prepared, or damaged.
@@ -201,5 +201,5 @@ def _damage(prepared: Path, verify: bool = False) -> str | None:
 
 
 def _map(path: Path) -> Tensor:
-    # "c", copy-on-write: PyTorch knows no read-only tensors and warns of read-only arrays.
+    # "c", copy-on-write: PyTorch has no read-only tensors and warns about read-only arrays.
     return torch.from_numpy(np.load(path, mmap_mode="c"))

@@ -1,8 +1,8 @@
-"""What the datasets that torchvision knows have in common: raw files, found or fetched, checked and read.
+"""What torchvision's datasets have in common: raw files, found or downloaded, checked and read.
 
-Files that lie under the data folder in torchvision's own layout are used as they are, without looking for a network.
-Otherwise torchvision downloads them (or unpacks archives that were placed there) into a folder beside, and only whole
-files are moved to where they are looked for: a process may be killed at any time.
+Files under the data folder in torchvision's own layout are used as they are, without looking for a network. Otherwise
+torchvision downloads them (or unpacks archives that were placed there) into a folder beside. Only complete files are
+moved to their final place, so a process may be killed at any time.
 """
 
 import queue
@@ -37,9 +37,9 @@ class RawFiles:
 
     Attributes:
         name: the dataset's name, for messages.
-        files: MD5 by path under the data folder; None where torchvision knows none.
+        files: MD5 by path under the data folder; None where torchvision has none.
         archives: the same of the archives from which torchvision unpacks the files.
-        urls: from where they can be downloaded; one that answers is enough.
+        urls: where they can be downloaded; one that answers is enough.
         fetch: downloads and unpacks everything under the folder it is given.
         advice: another way to get the files, for messages.
     """
@@ -52,14 +52,14 @@ class RawFiles:
     advice: str = ""
 
     def provide(self, folder: Path) -> None:
-        """See to it that the files lie under `folder`, undamaged.
+        """Make sure that the files are under `folder`, undamaged.
 
         Raises:
-            UserError: they are not there and cannot be downloaded, or one of them is damaged.
+            UserError: they are missing and cannot be downloaded, or one of them is damaged.
         """
         if self._missing(folder):
             with locked(folder / f".{self.name}.lock"):
-                if self._missing(folder):  # still, after whoever held the lock
+                if self._missing(folder):  # still, after waiting for the lock
                     self._fetch(folder)
         for file, md5 in self.files.items():
             if not check_integrity(folder / file, md5):
@@ -69,7 +69,7 @@ class RawFiles:
         return [file for file in self.files if not (folder / file).is_file()]
 
     def _fetch(self, folder: Path) -> None:
-        beside = folder / f".{self.name}-download"  # kept when it fails: archives that are whole are not fetched again
+        beside = folder / f".{self.name}-download"  # kept after a failure: complete archives are not downloaded again
         placed = {archive: md5 for archive, md5 in self.archives.items() if (folder / archive).is_file()}
         for archive, md5 in placed.items():
             if not check_integrity(folder / archive, md5):
@@ -99,7 +99,7 @@ class RawFiles:
             f"dataset {self.name!r}: files are missing in {folder.resolve()} and cannot be downloaded "
             f"({' '.join(reason.split())}).\n"
             f"Missing: {', '.join(self._missing(folder))}.\n"
-            f"Lay them there{unpacked}; for instance, run `python -m benchmark data` on a machine with a network and "
+            f"Place them there{unpacked}; for instance, run `python -m benchmark data` on a machine with a network and "
             f"copy its data folder.{self.advice}"
         )
 
@@ -117,7 +117,7 @@ def raw_dataset(
     train_samples: int | None,
     test_samples: int | None,
 ) -> RawDataset:
-    """A dataset with a validation split held out of `train`, cut down to the numbers of samples that were asked for."""
+    """A dataset with a validation split held out of `train`, reduced to the requested numbers of samples."""
     rest, held = hold_out(train, validation, "validation")
     return RawDataset(
         classes=tuple(classes),
@@ -190,7 +190,7 @@ def cifar_family(source: type[datasets.CIFAR10], name: str, folder: Path) -> tup
 def _any_answers(urls: Sequence[str], seconds: float) -> bool:
     """Whether a server answers at all within `seconds`.
 
-    Asked in threads, since looking a name up knows no timeout, and daemons, since nothing must wait for them.
+    Asked in threads, since name resolution has no timeout; they are daemons, so that nothing waits for them.
     """
     answers: queue.Queue[bool] = queue.Queue()
 
@@ -198,7 +198,7 @@ def _any_answers(urls: Sequence[str], seconds: float) -> bool:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
                 answers.put(True)
-        except urllib.error.HTTPError:  # it is there; what it objects to, the download will tell
+        except urllib.error.HTTPError:  # the server is there; the download will report the problem
             answers.put(True)
         except OSError:
             answers.put(False)
@@ -217,7 +217,7 @@ def _any_answers(urls: Sequence[str], seconds: float) -> bool:
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Let no connection stall longer than `seconds`; torchvision sets no limit itself."""
+    """Limit how long a connection may stall; torchvision sets no limit itself."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

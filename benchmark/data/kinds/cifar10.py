@@ -15,10 +15,10 @@ def generate(
     """Colour images [3, 32, 32] in 10 classes: 50,000 to train and 10,000 to test.
 
     Args:
-        folder: the data folder; the files lie in `cifar-10-batches-py`.
+        folder: the data folder, with the files in `cifar-10-batches-py`.
         validation: share or number of the official training samples to validate on.
-        train_samples: at most so many of the training samples that remain; None for all.
-        test_samples: at most so many of the official test samples; None for all.
+        train_samples: at most this many of the remaining training samples; None for all.
+        test_samples: at most this many of the official test samples; None for all.
     """
     classes, train, test = cifar_family(datasets.CIFAR10, "cifar10", folder)
     return raw_dataset(classes, train, test, validation, train_samples, test_samples)

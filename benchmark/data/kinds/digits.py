@@ -18,10 +18,10 @@ def generate(
     """The test half of UCI's "Optical Recognition of Handwritten Digits" (Alpaydin & Kaynak 1998), 17 grey levels.
 
     Args:
-        folder: not looked at.
+        folder: not used.
         test: share or number of all samples to test on; the set has no official split.
         validation: share or number of the other samples to validate on.
-        train_samples: at most so many training samples; None for all.
+        train_samples: at most this many training samples; None for all.
     """
     digits = load_digits()
     images = np.rint(digits.images[:, None] * (255 / 16)).astype(np.uint8)

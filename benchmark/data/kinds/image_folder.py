@@ -30,7 +30,7 @@ def generate(
 ) -> RawDataset:
     """Colour images [3, size, size]: the shorter side scaled to `size` (bilinear, antialiased), the centre cut out.
 
-    Every file's header is looked at first, and bad files are listed. Then images are decoded once, a few hundred at a
+    Every file's header is checked first, and bad files are listed. Then images are decoded once, a few hundred at a
     time, so the set may be larger than memory.
 
     Args:

@@ -1,10 +1,10 @@
 """Two frames of Ising spins, the second moved by one step: up, down, left or right? Its dial is closer to noise.
 
 The authors of DynaLay use such a task in their follow-up (MIND, ICLR 2025). Both frames are windows into one larger
-configuration, so the row or column that comes into view is drawn like all others and the border tells nothing.
+configuration, so the row or column that comes into view is drawn like all others and the border gives nothing away.
 Flipping all spins of a sample leaves its label and its probability as they are, hence no linear function of the pixels
-tells the label. Then a share of the second frame's spins is refreshed: redrawn, up or down alike. That share is
-the difficulty: only the other spins testify to the movement.
+predicts the label. Then a share of the second frame's spins is refreshed: drawn again, up or down with equal
+probability. That share is the difficulty: only the other spins are evidence of the movement.
 """
 
 from pathlib import Path
@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from benchmark.data.raw import Facts, RawDataset, RawSplit
 from benchmark.errors import UserError
 
-#: The classes, and where in the configuration the second frame lies as seen from the first: what moves up is seen by a
-#: window that moves down.
+#: The classes, and the second frame's offset from the first: what moves up is seen by a window that moves down.
 _OFFSETS = {"up": (1, 0), "down": (-1, 0), "left": (0, 1), "right": (0, -1)}
 _SWEEPS = 100
 _CHUNK = 256  # lattices simulated at a time: few enough to stay in the processor's cache
@@ -38,10 +37,10 @@ def generate(
     """Pairs of frames [2, size, size] with values 0 (spin down) and 255 (spin up).
 
     Args:
-        folder: not looked at.
+        folder: not used.
         size: spins per side of a frame.
         coldest: the lowest temperature (coupling and Boltzmann's constant are 1; the critical one is 2.269); each
-            sample's is drawn uniformly. In the cold, domains are large and only their borders testify to the movement.
+            sample's is drawn uniformly. In the cold, domains are large and only their borders show the movement.
         hottest: the highest temperature.
         most_refreshed: the largest share of refreshed spins; each sample's is drawn uniformly from 0 to this.
         train: training samples.
@@ -53,7 +52,7 @@ def generate(
         raise UserError(
             f"ising: size {size} (at least 4), temperatures {coldest:g} to {hottest:g} (above 0, ascending), "
             f"most_refreshed {most_refreshed:g} (0 to 1) and {train}, {validation} and {test} samples "
-            "(at least 4 each) are no possible parameters"
+            "(at least 4 each) are invalid parameters"
         )
     streams = np.random.default_rng(seed).spawn(3)
 

@@ -15,10 +15,10 @@ def generate(
     """Grey images [1, 28, 28] in 10 classes: 60,000 to train and 10,000 to test.
 
     Args:
-        folder: the data folder; the files lie in `KMNIST/raw`.
+        folder: the data folder, with the files in `KMNIST/raw`.
         validation: share or number of the official training samples to validate on.
-        train_samples: at most so many of the training samples that remain; None for all.
-        test_samples: at most so many of the official test samples; None for all.
+        train_samples: at most this many of the remaining training samples; None for all.
+        test_samples: at most this many of the official test samples; None for all.
     """
     train, test = mnist_family(datasets.KMNIST, "kmnist", folder)
     return raw_dataset(datasets.KMNIST.classes, train, test, validation, train_samples, test_samples)

@@ -3,7 +3,7 @@
 Each maze is drawn with two look-alike gates (`benchmark.data.percolation`), and a coin decides which of them is closed:
 the *cut*, which separates the markers, or the *decoy*, which does not. Hence the two classes agree exactly in the
 distributions of the markers' places and distances, of the number of open cells, and of the path's length with both
-gates open; local patterns differ only by where a gate lies.
+gates open; local patterns differ only by where a gate is.
 
 With `fog`, two cells of some mazes are hidden, in three ways of equal share. The state of a hidden cell, and a marker
 on it, cannot be seen; a third channel shows which cells are hidden. (A third value in the first channel would mix "not

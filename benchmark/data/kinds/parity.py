@@ -1,13 +1,12 @@
-"""Parity: is the number of ones odd? Its dial is how many numbers have to be looked at.
+"""Parity: is the number of ones odd? Its dial is the number of entries that matter.
 
 The task of ACT (Graves 2016, arXiv 1603.08983, section 3.1) and of PonderNet (Banino et al. 2021, arXiv 2107.05407,
 section 4.1): a vector holds a random number of entries that are 1 or -1, the rest are 0, and the target is 1 if there
 is an odd number of ones. Here the vector is a square image, since every method of the suite takes images and strided
 convolutions need both sides. Nothing is lost: entries stand at random places and parity does not depend on their order.
 
-All entries have to be looked at, and one of them decides as much as all others. So beyond a single entry no statistic
-of less than the whole vector says anything of the label: parity is uncorrelated with every function of fewer entries
-(Minsky & Papert 1969).
+Every entry can change the answer. So except for vectors of a single entry, no statistic of a part of the vector says
+anything about the label: parity is uncorrelated with every function of fewer entries (Minsky & Papert 1969).
 """
 
 from pathlib import Path

@@ -15,10 +15,10 @@ def generate(
     """Colour images [3, 32, 32] of 10 digits: 73,257 to train and 26,032 to test; the "extra" part is not used.
 
     Args:
-        folder: the data folder; the files lie in it.
+        folder: the data folder, which holds the files.
         validation: share or number of the official training samples to validate on.
-        train_samples: at most so many of the training samples that remain; None for all.
-        test_samples: at most so many of the official test samples; None for all.
+        train_samples: at most this many of the remaining training samples; None for all.
+        test_samples: at most this many of the official test samples; None for all.
     """
     listed = [datasets.SVHN.split_list[split] for split in ("train", "test")]
     files = {file: md5 for _, file, md5 in listed}

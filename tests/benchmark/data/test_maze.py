@@ -149,5 +149,5 @@ def test_impossible_parameters_are_refused(parameters):
 
 
 def test_lengths_that_do_not_turn_up_are_named():
-    with pytest.raises(UserError, match=r"no paths of length .*17 turn up; lower `longest`"):
+    with pytest.raises(UserError, match=r"no paths of length .*17 are found; lower `longest`"):
         maze.generate(Path(), size=4, longest=17, train=40, validation=2, test=2)

@@ -121,7 +121,7 @@ def assert_holds(dataset, images):
         assert sorted(found) == sorted(wanted)
 
 
-def lay_mnist(server, folder):
+def place_mnist(server, folder):
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for archive in server.iterdir():
@@ -129,8 +129,8 @@ def lay_mnist(server, folder):
     return raw
 
 
-def test_mnist_from_laid_files(tmp_path, mnist):
-    lay_mnist(mnist, tmp_path)
+def test_mnist_from_files_in_place(tmp_path, mnist):
+    place_mnist(mnist, tmp_path)
     prepare("mnist", {"validation": 10}, tmp_path)
     dataset = load("mnist", {"validation": 10}, tmp_path, verify=True)
     assert dataset.image_shape == (1, 28, 28)
@@ -138,7 +138,7 @@ def test_mnist_from_laid_files(tmp_path, mnist):
     assert_holds(dataset, {split: images[:, :1, :28, :28] for split, images in IMAGES.items()})
 
 
-def test_mnist_from_laid_archives(tmp_path, mnist):
+def test_mnist_from_archives_in_place(tmp_path, mnist):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for archive in mnist.iterdir():
@@ -159,7 +159,7 @@ def test_mnist_downloaded(tmp_path, mnist, serve, monkeypatch, capfd):
     assert asked == []
 
 
-def test_a_download_that_was_killed_is_taken_up(tmp_path, mnist, serve, monkeypatch):
+def test_a_download_that_was_killed_is_resumed(tmp_path, mnist, serve, monkeypatch):
     address, asked = serve(mnist)
     monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
     beside = tmp_path / ".mnist-download" / "MNIST" / "raw"
@@ -187,28 +187,28 @@ def test_a_download_with_a_wrong_checksum_is_refused(tmp_path, mnist, serve, mon
 @pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
 @pytest.mark.parametrize("length", [0, 3, 12, -1])
 def test_a_truncated_mnist_file_is_named(tmp_path, mnist, name, length):
-    damaged = lay_mnist(mnist, tmp_path) / name
+    damaged = place_mnist(mnist, tmp_path) / name
     damaged.write_bytes(damaged.read_bytes()[:length])
     with pytest.raises(UserError, match=rf"{name} is damaged or incomplete; delete it"):
         prepare("mnist", {}, tmp_path)
 
 
 def test_files_of_different_sets_are_refused(tmp_path, mnist):
-    raw = lay_mnist(mnist, tmp_path)
+    raw = place_mnist(mnist, tmp_path)
     (raw / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(7)))
     with pytest.raises(UserError, match="do not belong together"):
         prepare("mnist", {}, tmp_path)
 
 
 def test_labels_that_are_no_classes_are_refused(tmp_path, mnist):
-    raw = lay_mnist(mnist, tmp_path)
+    raw = place_mnist(mnist, tmp_path)
     (raw / "t10k-labels-idx1-ubyte").write_bytes(idx(np.full(SAMPLES["test"], 10)))
     with pytest.raises(UserError, match="mnist: test labels must be from 0 to 9"):
         prepare("mnist", {}, tmp_path)
 
 
 def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, mnist, monkeypatch):
-    lay_mnist(mnist, tmp_path)
+    place_mnist(mnist, tmp_path)
 
     def refuse(path: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
@@ -218,7 +218,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, mnist, monk
         prepare("mnist", {}, tmp_path)
 
 
-def test_cifar10_from_laid_files(tmp_path, cifar):
+def test_cifar10_from_files_in_place(tmp_path, cifar):
     with tarfile.open(cifar) as tar:
         tar.extractall(tmp_path, filter="data")
     prepare("cifar10", {}, tmp_path)
@@ -227,7 +227,7 @@ def test_cifar10_from_laid_files(tmp_path, cifar):
     assert_holds(dataset, IMAGES)
 
 
-def test_cifar10_from_a_laid_archive(tmp_path, cifar):
+def test_cifar10_from_an_archive_in_place(tmp_path, cifar):
     (tmp_path / cifar.name).write_bytes(cifar.read_bytes())
     prepare("cifar10", {"train_samples": 20, "test_samples": 10}, tmp_path)
     dataset = load("cifar10", {"train_samples": 20, "test_samples": 10}, tmp_path)
@@ -251,7 +251,7 @@ def test_a_damaged_cifar_file_is_named(tmp_path, cifar):
         prepare("cifar10", {}, tmp_path)
 
 
-def test_svhn_from_laid_files(tmp_path, monkeypatch):
+def test_svhn_from_files_in_place(tmp_path, monkeypatch):
     listed = {}
     for split in ("train", "test"):
         path = tmp_path / f"{split}_32x32.mat"

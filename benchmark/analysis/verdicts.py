@@ -127,7 +127,9 @@ def _finding(outcomes: Outcomes, dataset: str, claims: Claims, claim: Claim) -> 
         return _Finding(dataset, estimate, reason="one seed gives no interval")
     opposite: Direction = "less" if claim.direction == "greater" else "greater"
     p_for, p_against = (float(estimate.p_value(claim.margin, side)) for side in (claim.direction, opposite))
-    reason = unmatched(outcomes, dataset, method) if measure.matched else None
+    said = [unmatched(outcomes, dataset, method) if measure.matched else None]
+    said.append("no spread at all, so the sign test over seeds decides" if estimate.error == 0 else None)
+    reason = "; ".join(filter(None, said)) or None
     if claim.requires is None:
         return _Finding(dataset, estimate, p_for, p_against, reason)
     required = _finding(outcomes, dataset, claims, claims.claims[claim.requires])

@@ -220,6 +220,10 @@ def test_where_the_agent_never_chose_claims_about_choosing_are_not_tested(tmp_pa
     assert {claim for claim, verdict in verdicts_on.items() if verdict == "not tested"} == about_choosing
     assert found["maze", "more_on_harder"]["reason"].startswith("the agent made no choice")
     assert found["maze", "more_on_harder"]["effect"] is None
+    # Two seeds that both spend the same on all samples are not proof that a third would: 1/4, not 0.
+    assert found["maze", "less_compute"]["verdict"] != "supported"
+    assert "sign test" in found["maze", "less_compute"]["reason"]
+    assert found["maze", "less_compute"]["p"] >= 0.25
 
 
 def test_effects_are_read_with_natural_signs(under):

@@ -24,14 +24,15 @@ class ResidualCell(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.gain = nn.Parameter(torch.full((channels, 1, 1), gain))
+        # One-dimensional, like every gain and bias, so that weight decay leaves it alone.
+        self.gain = nn.Parameter(torch.full((channels,), gain))
 
     def forward(self, z: Tensor, u: Tensor) -> Tensor:
         """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""
         inner = functional.relu(self.conv1(functional.relu(z + u)))
         # g F by a kernel with g in it: a product of weights in place of one of images.
         assert self.conv2.bias is not None
-        weight, bias = self.gain.unsqueeze(-1) * self.conv2.weight, self.gain.flatten() * self.conv2.bias
+        weight, bias = self.gain.view(-1, 1, 1, 1) * self.conv2.weight, self.gain * self.conv2.bias
         return u + functional.conv2d(inner, weight, bias, padding=1)
 
 

@@ -16,6 +16,7 @@ from dynalay import policies
 from dynalay.agent import Agent
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint, Phase, TrainingState
 from dynalay.components import Component
+from dynalay.controls import control_points, control_policy
 from dynalay.estimators import self_critical, straight_through
 from dynalay.introspection import scalar_features
 from dynalay.meter import Meter
@@ -52,7 +53,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         highest_price: of the log-uniform distribution of prices in training, which begins at `LOWEST_PRICE`; the two
             are also the curve's ends.
         points: operating points of the agent.
-        controls: whether the operating points include the controls (random, always, never, entropy).
+        controls: whether the operating points include those of `dynalay.controls`.
         reward: what an answer is worth: 1 if it is correct, or the probability it gives to the label.
         redundancy_penalty: for each choice of a layer that already is at its fixed point.
         estimator: of the agent's gradient: "reinforce" or "gumbel"; see `dynalay.estimators`.
@@ -115,21 +116,31 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         return state.logits
 
     def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
-        """A geometric grid of prices, the highest first; no threshold needs choosing.  Then the controls."""
+        """A geometric grid of prices, from the highest down; no threshold needs choosing. Then the controls."""
         if not self.choosable:
             return [OperatingPoint(math.nan)]
         lowest, highest = self.prices
         steps = max(1, self.points - 1)
         own = [OperatingPoint(highest * (lowest / highest) ** (index / steps)) for index in range(self.points)]
-        if not self.controls:
-            return own
-        return [
-            *own,
-            OperatingPoint(0, "never"),
-            *(OperatingPoint(rounds, "always") for rounds in range(1, self.rounds + 1)),
-            *(OperatingPoint(share, "random") for share in (0.15, 0.3, 0.5, 0.7, 0.85)),
-            *(OperatingPoint(threshold, "entropy") for threshold in (0.9, 0.7, 0.5, 0.3, 0.1, 0.03)),
-        ]
+        return own + self._controls(own, validation) if self.controls else own
+
+    @torch.no_grad()
+    def _controls(self, own: list[OperatingPoint], validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
+        sequences: dict[float, list[tuple[int, ...]]] = {point.knob: [] for point in own}
+        logits: list[Tensor] = []
+        for images, _ in validation:
+            for point in own:
+                meter = Meter(self.components(), len(images), images.device)
+                _, actions = self._run(images, self._policy(images, point, meter), meter)
+                sequences[point.knob] += [
+                    tuple(layer for layer in taken if layer > 0) for taken in torch.stack(actions, dim=1).tolist()
+                ]
+            meter = Meter(self.components(), len(images), images.device)
+            # After the last round nobody has to decide.
+            always = policies.always(self.choosable, self.rounds - 1)
+            self._run(images, always, meter, answered=lambda state: logits.append(state.logits.clone()))
+        shuffled = {price: taken for price, taken in sequences.items() if taken}
+        return control_points(self.choosable, self.rounds, self.points, shuffled, logits)
 
     @property
     def default_point(self) -> OperatingPoint:
@@ -142,11 +153,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         if point.policy == "own":
             price = torch.full((len(images),), float(point.knob), device=images.device)
             return self._agent_policy(price, meter)
-        if point.policy == "random":
-            return policies.random(images, self.choosable, point.knob)
-        if point.policy == "entropy":
-            return policies.entropy_threshold(self.choosable, point.knob)
-        return policies.always(self.choosable, int(point.knob))  # "always", and "never" with 0 rounds
+        return control_policy(point, images, self.choosable)
 
     def _agent_policy(self, price: Tensor, meter: Meter, generator: torch.Generator | None = None) -> AgentPolicy:
         return AgentPolicy(

@@ -105,23 +105,71 @@ def uniform(allowed: Tensor, generator: torch.Generator) -> Policy:
     return policy
 
 
+def image_hash(images: Tensor) -> Tensor:
+    """A number for each image that depends on every pixel and its place: int64 [batch].
+
+    The same in every batch and on every device. Pixels are rounded to 1/4096, because devices may differ in the last
+    bit of a normalised pixel.
+
+    Args:
+        images: float [batch, ...], normalised.
+    """
+    pixels = (images.flatten(1).double() * 4096).round().long()
+    places = torch.arange(1, pixels.shape[1] + 1, device=pixels.device) * -7046029254386353131  # 2**64 / golden ratio
+    return _mixed(_mixed(pixels + places).sum(dim=1))
+
+
+def _mixed(numbers: Tensor) -> Tensor:
+    """The finaliser of splitmix64 (Steele 2014); its products wrap around, as int64 products do on every device."""
+    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
+        numbers = (numbers ^ (numbers >> shift)) * factor
+    return numbers ^ (numbers >> 31)
+
+
+def chance(hashes: Tensor, draw: int) -> Tensor:
+    """Numbers in [0, 1) that look random, one for each hash and number of the draw: float64 [batch]."""
+    return (_mixed(hashes + draw * 0x9E3779B97F4A7C1) & 0xFFFFFFFF).double() / 2**32
+
+
 def random(images: Tensor, layers: Sequence[int], continuing: float) -> Policy:
     """Goes on with probability `continuing`, with a random one of `layers`: the control at equal compute.
 
-    Its chance is a hash of the input's bits, so that a sample meets the same fate in every batch.
+    Its draws come from a hash of the image, so that a sample meets the same fate in every batch.
     """
-    bits = images.float().contiguous().view(torch.int32).flatten(1).long().sum(dim=1)
-
-    def chance(rows: Tensor, draw: int) -> Tensor:
-        mixed = bits[rows] + draw * 0x9E3779B97F4A7C1  # splitmix64, whose products wrap around as int64's do
-        for factor in (-4658895280553007687, -7723592293110705685):
-            mixed = (mixed ^ (mixed >> 29)) * factor
-        return ((mixed ^ (mixed >> 32)) & 0xFFFFFF).double() / 2**24
+    hashes = image_hash(images)
 
     def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
-        picked = (chance(rows, 2 * round_) * len(layers)).long()
+        picked = (chance(hashes[rows], 2 * round_) * len(layers)).long()
         layer = torch.tensor(layers, device=rows.device)[picked]
-        return torch.where(chance(rows, 2 * round_ + 1) < continuing, layer, 0)
+        return torch.where(chance(hashes[rows], 2 * round_ + 1) < continuing, layer, 0)
+
+    return policy
+
+
+def schedule(layers: Sequence[int]) -> Policy:
+    """Evaluates these layers, one a round, whatever the sample, and then answers."""
+
+    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+        return torch.full_like(rows, layers[round_ - 1] if round_ <= len(layers) else 0)
+
+    return policy
+
+
+def shuffled(images: Tensor, schedules: Sequence[tuple[tuple[int, ...], int]]) -> Policy:
+    """Gives each sample one of the agent's own action sequences, but one that the agent chose for some other sample.
+
+    Args:
+        images: [batch, ...]; a hash picks the sequence, so that a sample meets the same fate in every batch.
+        schedules: (layers, how many samples the agent took through them).
+    """
+    counts = torch.tensor([count for _, count in schedules], dtype=torch.float64, device=images.device)
+    ends = counts.cumsum(dim=0) / counts.sum()
+    picked = torch.searchsorted(ends, chance(image_hash(images), 0), right=True).clamp_max(len(schedules) - 1)
+    longest = max(len(layers) for layers, _ in schedules) + 1
+    table = torch.tensor([[*layers, *[0] * (longest - len(layers))] for layers, _ in schedules], device=images.device)
+
+    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+        return table[picked[rows], round_ - 1] if round_ <= longest else torch.zeros_like(rows)
 
     return policy
 
@@ -135,12 +183,30 @@ def always(layers: Sequence[int], rounds: int) -> Policy:
     return policy
 
 
+def entropy(logits: Tensor) -> Tensor:
+    """The answer's entropy as a share of the entropy of chance, [...] from logits [..., classes]."""
+    probabilities = logits.float().softmax(dim=-1)
+    return -torch.xlogy(probabilities, probabilities).sum(dim=-1) / math.log(probabilities.shape[-1])
+
+
+def max_probability(logits: Tensor) -> Tensor:
+    """The answer's highest probability, [...] from logits [..., classes]."""
+    return logits.float().softmax(dim=-1).amax(dim=-1)
+
+
 def entropy_threshold(layers: Sequence[int], threshold: float) -> Policy:
-    """Sweeps through `layers` until the answer's entropy, as a share of the entropy of chance, is below `threshold`."""
+    """Sweeps through `layers` until the answer's `entropy` is below `threshold`."""
 
     def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
-        probabilities = state.logits[rows].float().softmax(dim=1)
-        entropy = -torch.xlogy(probabilities, probabilities).sum(dim=1) / math.log(probabilities.shape[1])
-        return torch.where(entropy < threshold, 0, layers[(round_ - 1) % len(layers)])
+        return torch.where(entropy(state.logits[rows]) < threshold, 0, layers[(round_ - 1) % len(layers)])
+
+    return policy
+
+
+def probability_threshold(layers: Sequence[int], threshold: float) -> Policy:
+    """Sweeps through `layers` until the answer's `max_probability` is above `threshold`."""
+
+    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+        return torch.where(max_probability(state.logits[rows]) > threshold, 0, layers[(round_ - 1) % len(layers)])
 
     return policy

@@ -77,3 +77,9 @@ def test_gradients_of_standardised_kernels_agree_with_finite_differences():
         return torch.func.functional_call(conv, dict(zip(names, parameters, strict=True)), (x,))
 
     torch.autograd.gradcheck(function, tuple(conv.parameters()))
+
+
+def test_weight_decay_leaves_the_gain_alone():
+    cell = ResidualCell(4)
+    decayed = {name for name, parameter in cell.named_parameters() if parameter.ndim >= 2}
+    assert decayed == {"conv1.weight", "conv2.weight"}

@@ -143,6 +143,51 @@ def test_random_choice_has_the_right_frequencies_and_rounds_that_know_nothing_of
     assert abs(((first > 0) & (second > 0)).float().mean() - continuing**2) < error
 
 
+def test_random_choice_gives_every_binary_image_a_fate_of_its_own():
+    images = (torch.rand(2000, 1, 6, 6, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    assert len(policies.image_hash(images).unique()) == len(images.unique(dim=0)) == 2000
+    everyone = torch.arange(2000)
+    for continuing in (0.15, 0.3, 0.5, 0.7, 0.85):
+        policy = policies.random(images, (1, 2), continuing)
+        for round_ in (1, 2, 3):
+            share = (policy(inner_state(), everyone, round_, everyone) > 0).double().mean()
+            assert abs(share - continuing) < 0.02
+
+
+def test_a_hash_tells_places_apart_and_forgives_the_last_bit_of_a_pixel():
+    images = torch.eye(9).view(9, 1, 3, 3)
+    assert len(policies.image_hash(images).unique()) == 9
+    assert torch.equal(policies.image_hash(images), policies.image_hash(images * (1 + 2**-23)))
+
+
+def test_a_schedule_takes_its_layers_in_order_and_then_answers():
+    policy = policies.schedule((3, 1))
+    found = [policy(inner_state(), torch.arange(2), round_, torch.zeros(2)).tolist() for round_ in (1, 2, 3)]
+    assert found == [[3, 3], [1, 1], [0, 0]]
+
+
+def test_shuffled_sequences_come_as_often_as_the_agent_took_them_and_depend_on_the_image_alone():
+    images = torch.rand(4000, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    taken: list[tuple[tuple[int, ...], int]] = [((), 100), ((2,), 50), ((1, 2), 50)]
+    policy, rows = policies.shuffled(images, taken), torch.arange(4000)
+    found = torch.stack([policy(inner_state(), rows, round_, rows) for round_ in (1, 2, 3, 4)], dim=1)
+    for layers, count in taken:
+        same = (found == torch.tensor([*layers, *[0] * (4 - len(layers))])).all(dim=1)
+        assert abs(same.double().mean() - count / 200) < 4 * math.sqrt(0.25 / 4000)
+    part = policies.shuffled(images[7:9], taken)
+    assert torch.equal(part(inner_state(), torch.arange(2), 1, rows), found[7:9, 0])
+    nobody = policies.shuffled(images[:3], [((), 5)])
+    assert nobody(inner_state(), torch.arange(3), 2, rows).tolist() == [0, 0, 0]
+
+
+def test_the_probability_threshold_stops_at_sure_answers():
+    state = inner_state(2)
+    state.logits.copy_(torch.tensor([[math.log(9), 0.0], [0.0, 0.0]]))
+    for threshold, expected in ((0.95, [1, 1]), (0.8, [0, 1]), (0.4, [0, 0])):
+        policy = policies.probability_threshold((1, 2), threshold)
+        assert policy(state, torch.arange(2), 1, torch.zeros(2)).tolist() == expected
+
+
 def test_always_sweeps_upwards_for_so_many_rounds():
     state, rows, previous = inner_state(), torch.arange(2), torch.zeros(2).long()
     policy = policies.always((1, 3), rounds=3)

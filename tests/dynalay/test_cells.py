@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dynalay.cells import CELLS, StandardisedConv2d
+from dynalay.cells import CELLS, ResidualCell, StandardisedConv2d
 from dynalay.components import Component, component_cost
 from tests.operator_count import operator_macs
 

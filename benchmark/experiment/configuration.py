@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from benchmark.errors import UserError
 from benchmark.experiment import kinds
+from benchmark.experiment.ground import stand
 from benchmark.experiment.kinds import Kind, Sort
 from benchmark.experiment.messages import explain, mistakes, shown, suggest
 from benchmark.experiment.reading import read
@@ -132,6 +133,7 @@ class _Resolver:
         methods = {label: self._method(label, entry) for label, entry in self.methods.items()}
         for label, entry in self.datasets.items():
             self._check_overrides(label, entry, methods)
+            self._check_ground(label, entry, methods)
         runs = {}
         if not self.mistakes:  # each layer is sound; merged, only a parameter without default can still be missing
             for dataset, of_dataset in datasets.items():
@@ -199,14 +201,26 @@ class _Resolver:
             elif (kind := methods[method]) is not None:
                 self._check(f"{where}.parameters", kind.parameters, override.parameters, whole=False)
 
+    def _check_ground(self, dataset: str, entry: DatasetEntry, methods: Mapping[str, Kind | None]) -> None:
+        """Every key must be some method's; values are checked for each method that is given them."""
+        known = {key: None for kind in methods.values() if kind for key in kind.parameters.model_fields}
+        for key in entry.ground:
+            if key not in known and None not in methods.values():
+                hint = suggest(key, tuple(known))
+                self.mistakes.append(f"datasets.{dataset}.ground.{key}: no method has this parameter.{hint}")
+
     def _run(self, dataset: str, method: str, of_dataset: Kind | None, of_method: Kind | None) -> Run | None:
         """One run of the grid, its seed open; None with the mistake noted."""
         assert of_dataset is not None  # else a mistake was noted
         assert of_method is not None
         data, entry = self.datasets[dataset], self.methods[method]
         override = data.methods.get(method, MethodOverride())
-        given = entry.parameters | override.parameters
-        parameters = self._check(f"methods.{method}.parameters", of_method.parameters, given)
+        own = entry.parameters | override.parameters
+        ground = stand(data.ground, of_method.parameters.model_fields, own)
+        where = f"datasets.{dataset}.ground (for {method})"
+        if self._check(where, of_method.parameters, dict(ground.shared), whole=False) is None and self.mistakes:
+            return None
+        parameters = self._check(f"methods.{method}.parameters", of_method.parameters, dict(ground.shared) | own)
         if parameters is None:
             return None
         return Run(
@@ -221,6 +235,7 @@ class _Resolver:
             recipe=Recipe.model_validate(_merge(self.file.recipe, data.recipe, entry.recipe, override.recipe)),
             dataset_meaning=of_dataset.meaning,
             method_meaning=of_method.meaning,
+            ground=ground,
         )
 
     def _check(self, where: str, model: Any, given: dict[str, Any], whole: bool = True) -> Any:

@@ -111,7 +111,8 @@ def update(folder: Path, run: Run, **entries: Any) -> None:
     old = _whole(folder / "run.json")
     kept = old if run.is_described_by(old) else {}
     digest = kept.get("digest", run.digest)
-    write_json(folder / "run.json", kept | {"run": str(run), "digest": digest, **run.resolved(), **entries})
+    described = {"run": str(run), "digest": digest, **run.resolved(), "ground": run.ground.described()}
+    write_json(folder / "run.json", kept | described | entries)
 
 
 def owns(run: Run, description: Mapping[str, Any], digest: str | None) -> bool:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from benchmark.experiment.ground import NO_GROUND, Ground
 from benchmark.experiment.kinds import UNSTATED, Meaning
 from benchmark.experiment.messages import plain
 from benchmark.experiment.schema import RETIRED, Recipe
@@ -28,6 +29,7 @@ class Run:
     recipe: Recipe
     dataset_meaning: Meaning = UNSTATED
     method_meaning: Meaning = UNSTATED
+    ground: Ground = NO_GROUND
 
     def folder(self, results: Path) -> Path:
         """Where the run's files are."""

@@ -64,6 +64,7 @@ class DatasetEntry(_Strict):
 
     kind: str | None = None
     parameters: dict[str, Any] = {}
+    ground: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
     methods: dict[Label, MethodOverride] = {}
 

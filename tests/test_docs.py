@@ -14,8 +14,8 @@ import torch
 import yaml
 
 from benchmark.__main__ import main
+from benchmark.contract.operator_count import operator_macs
 from dynalay.meter import Meter
-from tests.operator_count import operator_macs
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(

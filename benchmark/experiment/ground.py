@@ -1,8 +1,8 @@
 """Common ground: parameters that all methods on a dataset share, so that they differ in their ideas alone.
 
 A dataset's `ground` in the configuration (strides, pooling, widths, ...) is given to every method that has parameters
-of these names.  A method departs from it where the configuration gives it a value of its own, and cannot share a key for
-which it has no parameter; both are named in run.json and in the tables.
+of these names.  A method departs from it where the configuration gives it a value of its own, and cannot share a key
+for which it has no parameter; both are named in run.json and in the tables.
 """
 
 from collections.abc import Collection, Mapping

@@ -120,6 +120,19 @@ def find(sort: Sort, name: str) -> Kind:
     raise UserError(f"no {sort} kind {name!r}.{suggest(name, names(sort))}")
 
 
+def find_either(name: str) -> Kind:
+    """The method of this name, or else the kind of dataset.
+
+    Raises:
+        UserError: there is neither, or its source has a mistake.
+    """
+    if ":" in name:
+        found = _imported("method", name, name, None)
+        is_function = isinstance(found.definition.node, ast.FunctionDef)
+        return Kind("dataset", name, found.definition, found.distribution) if is_function else found
+    return find("dataset" if name in names("dataset") and name not in names("method") else "method", name)
+
+
 def names(sort: Sort) -> tuple[str, ...]:
     """The names of all kinds that need not be written in full."""
     own = [name for name, (module, path) in _modules(sort).items() if _may_be_kind(sort, module, path)]

@@ -7,7 +7,7 @@ import torch
 
 from dynalay.cells import CELLS, ResidualCell, StandardisedConv2d
 from dynalay.components import Component, component_cost
-from tests.operator_count import operator_macs
+from benchmark.contract.operator_count import operator_macs
 
 
 @pytest.fixture(params=CELLS)

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmark.contract.operator_count import operator_macs
 from dynalay.components import Component, component_cost, component_costs
 from dynalay.operators import FREE, HANDLERS, UncountedOperatorError, is_free
-from tests.operator_count import operator_macs
 
 
 @pytest.mark.parametrize(

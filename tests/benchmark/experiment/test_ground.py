@@ -68,8 +68,8 @@ def test_run_json_names_what_departs(tmp_path):
 @pytest.mark.parametrize(
     ("ground", "message"),
     [
-        ({"chanels": [8, 8, 8]}, r"datasets\.digits\.ground\.chanels: no method has this parameter\. Did you mean 'channels'"),
-        ({"tolerance": "low"}, r"datasets\.digits\.ground \(for dynalay\)\.tolerance: must be a valid number, not 'low'"),
+        ({"chanels": [8, 8, 8]}, r"digits\.ground\.chanels: no method has this parameter\. Did you mean 'channels'"),
+        ({"tolerance": "low"}, r"digits\.ground \(for dynalay\)\.tolerance: must be a valid number, not 'low'"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_the_ground_is_named_with_its_key(tmp_path, ground, message):

@@ -1,0 +1,344 @@
+"""The contract of methods: each function checks one thing that the harness relies on, and asserts it.
+
+A function's name says what must hold.  Where a check needs operating points, and samples on which decisions differ, it
+takes a model trained for a few steps.  The tests run all checks over the methods of the suite, and
+`python -m benchmark check --kind` over any other.
+"""
+
+import copy
+import functools
+import inspect
+import math
+from collections import Counter
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+from torch.nn import functional
+
+from benchmark.contract.operator_count import operator_macs
+from benchmark.experiment.kinds import Kind
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
+from dynalay.meter import Meter
+
+SHAPE, CLASSES = (2, 12, 12), 3
+STEPS, BATCH = 60, 32
+
+
+class Trained(NamedTuple):
+    """A model after a few steps in each phase, its operating points, and its loss before and after."""
+
+    model: AdaptiveClassifier
+    points: list[OperatingPoint]
+    before: float
+    after: float
+
+
+class Method:
+    """A kind of method under test, with its default parameters."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    def build(self, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> AdaptiveClassifier:
+        """A new model, with weights from `seed`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.kind.load()(shape, CLASSES)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """Trained once; a check that changes the model takes a copy."""
+        model = self.build()
+        before = _default_loss(model)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+        generator = torch.Generator().manual_seed(0)
+        model.train()
+        for phase in model.phases:
+            for step in range(STEPS):
+                images, labels = _toy(BATCH, seed=100 + step)
+                meter = Meter(model.components(), BATCH)
+                state = TrainingState(step / STEPS, generator, phase.name)
+                loss, _ = model.training_loss(images, labels, meter, state)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        after = _default_loss(model)
+        images, labels = _toy(60, seed=3)
+        with torch.inference_mode():
+            # As the harness does: batches that can be read once.
+            points = model.operating_points(zip(images.split(32), labels.split(32), strict=True))
+        return Trained(model, points, before, after)
+
+
+def parameters_can_be_read_without_importing(method: Method) -> None:
+    signature = inspect.signature(method.kind.load())
+    positional = [each.name for each in signature.parameters.values() if each.kind is each.POSITIONAL_OR_KEYWORD]
+    assert positional == ["image_shape", "classes"]
+    read = method.kind.parameters.model_fields
+    assert not [name for name, field in read.items() if field.is_required()], "every parameter needs a default"
+    options = {each.name: each for each in signature.parameters.values() if each.kind is each.KEYWORD_ONLY}
+    assert options.keys() <= read.keys()
+    assert all(read[name].default == option.default for name, option in options.items())
+
+
+def any_small_image_is_classified(method: Method) -> None:
+    for shape in ((1, 8, 8), (2, 12, 12), (3, 32, 32), (1, 9, 14)):
+        model = method.build(shape).eval()
+        logits, meter = _classify(model, torch.randn(3, *shape), model.default_point)
+        assert logits.shape == (3, CLASSES), shape
+        assert logits.isfinite().all(), shape
+        assert (meter.macs(model.component_macs()) > 0).all(), shape
+
+
+def a_batch_of_one_and_one_channels_last_are_classified(method: Method) -> None:
+    model = method.build().eval()
+    images = torch.randn(4, *SHAPE)
+    whole, _ = _classify(model, images, model.default_point)
+    last, _ = _classify(
+        model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last), model.default_point
+    )
+    torch.testing.assert_close(last, whole, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(_classify(model, images[:1], model.default_point)[0], whole[:1], rtol=1e-3, atol=1e-4)
+
+
+def phases_are_in_order_and_begin_with_training(method: Method) -> None:
+    starts = [phase.start for phase in method.build().phases]
+    assert starts[0] == 0
+    assert starts == sorted(set(starts))
+    assert starts[-1] < 1
+
+
+def every_parameter_learns_in_some_phase(method: Method) -> None:
+    model = copy.deepcopy(method.trained[0]).train()
+    images, labels = _toy(BATCH, seed=1)
+    reached = set()
+    for phase in model.phases:
+        for progress in (0.0, 0.95):
+            model.zero_grad()
+            state = TrainingState(progress, torch.Generator().manual_seed(0), phase.name)
+            loss, logs = model.training_loss(images, labels, Meter(model.components(), BATCH), state)
+            assert loss.shape == ()
+            assert loss.isfinite()
+            for log, value in logs.items():
+                assert value.shape == (), log
+                assert not value.requires_grad, log
+            loss.backward()
+            for parameter_name, parameter in model.named_parameters():
+                if parameter.grad is not None:
+                    assert parameter.grad.isfinite().all(), (phase, progress, parameter_name)
+                    if parameter.grad.any():
+                        reached.add(parameter_name)
+    assert {key for key, parameter in model.named_parameters() if parameter.requires_grad} == reached
+
+
+def what_is_logged_has_the_same_names_all_phase_long(method: Method) -> None:
+    model = method.build()
+    images, labels = _toy(8, seed=1)
+    for phase in model.phases:
+        names = [
+            set(
+                model.training_loss(
+                    images,
+                    labels,
+                    Meter(model.components(), 8),
+                    TrainingState(progress, torch.Generator().manual_seed(0), phase.name),
+                )[1]
+            )
+            for progress in (0.0, 0.9)
+        ]
+        assert names[0] == names[1]
+
+
+def a_few_steps_of_training_help(method: Method) -> None:
+    _, _, before, after = method.trained
+    assert after < 0.7 * before
+
+
+def training_in_bfloat16_gives_finite_gradients(method: Method) -> None:
+    model = method.build().train()
+    images, labels = _toy(16, seed=1)
+    for phase in model.phases:
+        state = TrainingState(0.5, torch.Generator().manual_seed(0), phase.name)
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            loss, _ = model.training_loss(images, labels, Meter(model.components(), 16), state)
+        model.zero_grad()
+        loss.backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def operating_points_are_distinct_and_default_to_the_method_itself(method: Method) -> None:
+    _, points, _, _ = method.trained
+    names = [point.name for point in points]
+    assert len(names) == len(set(names))
+    assert any(point.policy == "own" for point in points)
+
+
+def choosing_operating_points_changes_nothing(method: Method) -> None:
+    model, points, _, _ = method.trained
+    images, labels = _toy(60, seed=3)
+    before = copy.deepcopy(model.state_dict())
+    with torch.inference_mode():
+        again = model.operating_points([(images[:32], labels[:32]), (images[32:], labels[32:])])
+    # By name, since the knob of a static network is NaN and NaN is no equal of itself.
+    assert [(point.name, point.setting) for point in again] == [(point.name, point.setting) for point in points]
+    assert not model.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def metered_macs_are_exactly_those_of_the_operators_that_run(method: Method) -> None:
+    model, points, _, _ = method.trained
+    images, _ = _toy(4, seed=11)
+    for point in points:
+        for image in images.split(1):
+            meter = Meter(model.components(), 1)
+            with torch.no_grad():
+                counted = operator_macs(functools.partial(model.classify, image, point, meter))
+            assert meter.macs(model.component_macs()).item() == counted, point
+
+
+def a_sample_is_treated_alike_alone_in_a_batch_and_in_another_order(method: Method) -> None:
+    model, points, _, _ = method.trained
+    images, _ = _toy(9, seed=12)
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    for point in points:
+        logits, meter = _classify(model, images, point)
+        permuted, permuted_meter = _classify(model, images[order], point)
+        assert torch.equal(permuted_meter.executions, meter.executions[order]), point
+        torch.testing.assert_close(permuted, logits[order], rtol=1e-3, atol=1e-4)
+        alone = [_classify(model, image, point) for image in images.split(1)]
+        assert torch.equal(torch.cat([one.executions for _, one in alone]), meter.executions), point
+        torch.testing.assert_close(torch.cat([one for one, _ in alone]), logits, rtol=1e-3, atol=1e-4)
+        for note, values in meter.notes.items():
+            assert values.shape == (9,), note
+            assert not values.requires_grad
+
+
+def points_decided_from_one_run_are_those_that_are_really_run(method: Method) -> None:
+    """Executions exactly; logits up to the rounding of batches of another size."""
+    model, points, _, _ = method.trained
+    images, _ = _toy(33, seed=15)
+    with torch.inference_mode():
+        together = list(model.classify_at(images, points))
+    for point, (logits, meter) in zip(points, together, strict=True):
+        alone, alone_meter = _classify(model, images, point)
+        assert torch.equal(meter.executions, alone_meter.executions), point
+        torch.testing.assert_close(logits, alone, rtol=1e-4, atol=1e-5)
+        assert meter.notes.keys() == alone_meter.notes.keys()
+        for note, values in meter.notes.items():
+            torch.testing.assert_close(values, alone_meter.notes[note], rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def what_the_modules_are_given_is_what_the_meter_counts(method: Method) -> None:
+    model, points, _, _ = method.trained
+    images, _ = _toy(16, seed=13)
+    for point in points:
+        meter = Meter(model.components(), 16)
+        seen, handles = _rows_seen(meter)
+        with torch.inference_mode():
+            model.classify(images, point, meter)
+        for handle in handles:
+            handle.remove()
+        assert {key: seen[key] for key in meter.components} == _executed(meter), point
+
+
+def training_runs_its_components_through_the_meter_too(method: Method) -> None:
+    model = method.build().train()
+    model.component_macs()  # now, since counting the costs runs copies of the modules, with their hooks
+    images, labels = _toy(8, seed=13)
+    for phase in model.phases:
+        meter = Meter(model.components(), 8)
+        seen, handles = _rows_seen(meter)
+        model.training_loss(images, labels, meter, TrainingState(0.5, torch.Generator().manual_seed(0), phase.name))
+        for handle in handles:
+            handle.remove()
+        assert {key: seen[key] for key in meter.components} == _executed(meter), phase
+        assert meter.executions.any()
+
+
+def training_is_repeatable_from_its_random_stream(method: Method) -> None:
+    losses = []
+    for _ in range(2):
+        model = method.build().train()
+        images, labels = _toy(8, seed=2)
+        generator = torch.Generator().manual_seed(5)
+        for phase in model.phases:
+            meter = Meter(model.components(), 8)
+            losses.append(
+                model.training_loss(images, labels, meter, TrainingState(0.5, generator, phase.name))[0].item()
+            )
+    half = len(losses) // 2
+    assert losses[:half] == losses[half:]
+
+
+def a_model_is_its_saved_weights(method: Method) -> None:
+    model, points, _, _ = method.trained
+    restored = method.build(seed=1).eval()
+    restored.load_state_dict(load(save(model.state_dict())))
+    images, _ = _toy(6, seed=14)
+    for point in points[:: max(1, len(points) // 4)]:
+        logits, meter = _classify(model, images, point)
+        again, again_meter = _classify(restored, images, point)
+        assert torch.equal(logits, again)
+        assert torch.equal(meter.executions, again_meter.executions)
+
+
+def _toy(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Three oriented gratings under noise of random strength: easy samples and hard ones."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % CLASSES
+    waves = torch.arange(12) * math.pi / 3
+    gratings = torch.stack([waves.sin().expand(12, 12), waves.sin().expand(12, 12).T, torch.zeros(12, 12)])
+    strength = 2 * torch.rand(count, 1, 1, 1, generator=generator)
+    noise = torch.randn(count, *SHAPE, generator=generator)
+    return gratings[labels][:, None] + strength * noise, labels
+
+
+def _classify(model: AdaptiveClassifier, images: Tensor, point: OperatingPoint) -> tuple[Tensor, Meter]:
+    meter = Meter(model.components(), len(images), images.device)
+    with torch.inference_mode():
+        return model.classify(images, point, meter), meter
+
+
+def _default_loss(model: AdaptiveClassifier) -> float:
+    images, labels = _toy(96, seed=7)
+    model.eval()
+    return functional.cross_entropy(_classify(model, images, model.default_point)[0], labels).item()
+
+
+def _rows_seen(meter: Meter) -> tuple[Counter[str], list[torch.utils.hooks.RemovableHandle]]:
+    """How many rows each component's module is given from now on."""
+    seen: Counter[str] = Counter()
+
+    def watch(name: str, module: torch.nn.Module) -> torch.utils.hooks.RemovableHandle:
+        return module.register_forward_pre_hook(lambda _, inputs: seen.update({name: len(inputs[0])}))
+
+    return seen, [watch(name, component.module) for name, component in meter.components.items()]
+
+
+def _executed(meter: Meter) -> dict[str, int]:
+    return dict(zip(meter.components, meter.executions.sum(dim=0).tolist(), strict=True))
+
+
+CHECKS: tuple[Callable[[Method], None], ...] = (
+    parameters_can_be_read_without_importing,
+    any_small_image_is_classified,
+    a_batch_of_one_and_one_channels_last_are_classified,
+    phases_are_in_order_and_begin_with_training,
+    every_parameter_learns_in_some_phase,
+    what_is_logged_has_the_same_names_all_phase_long,
+    a_few_steps_of_training_help,
+    training_in_bfloat16_gives_finite_gradients,
+    operating_points_are_distinct_and_default_to_the_method_itself,
+    choosing_operating_points_changes_nothing,
+    metered_macs_are_exactly_those_of_the_operators_that_run,
+    a_sample_is_treated_alike_alone_in_a_batch_and_in_another_order,
+    points_decided_from_one_run_are_those_that_are_really_run,
+    what_the_modules_are_given_is_what_the_meter_counts,
+    training_runs_its_components_through_the_meter_too,
+    training_is_repeatable_from_its_random_stream,
+    a_model_is_its_saved_weights,
+)

@@ -8,70 +8,16 @@ takes a model trained for a few steps.  The tests run all checks over the method
 import copy
 import functools
 import inspect
-import math
 from collections import Counter
 from collections.abc import Callable
-from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
-from torch.nn import functional
 
 from benchmark.contract.operator_count import operator_macs
-from benchmark.experiment.kinds import Kind
-from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
+from benchmark.contract.subject import BATCH, CLASSES, SHAPE, Method, classify, toy
+from dynalay.classifier import TrainingState
 from dynalay.meter import Meter
-
-SHAPE, CLASSES = (2, 12, 12), 3
-STEPS, BATCH = 60, 32
-
-
-class Trained(NamedTuple):
-    """A model after a few steps in each phase, its operating points, and its loss before and after."""
-
-    model: AdaptiveClassifier
-    points: list[OperatingPoint]
-    before: float
-    after: float
-
-
-class Method:
-    """A kind of method under test, with its default parameters."""
-
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
-
-    def build(self, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> AdaptiveClassifier:
-        """A new model, with weights from `seed`."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return self.kind.load()(shape, CLASSES)
-
-    @cached_property
-    def trained(self) -> Trained:
-        """Trained once; a check that changes the model takes a copy."""
-        model = self.build()
-        before = _default_loss(model)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-        generator = torch.Generator().manual_seed(0)
-        model.train()
-        for phase in model.phases:
-            for step in range(STEPS):
-                images, labels = _toy(BATCH, seed=100 + step)
-                meter = Meter(model.components(), BATCH)
-                state = TrainingState(step / STEPS, generator, phase.name)
-                loss, _ = model.training_loss(images, labels, meter, state)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        after = _default_loss(model)
-        images, labels = _toy(60, seed=3)
-        with torch.inference_mode():
-            # As the harness does: batches that can be read once.
-            points = model.operating_points(zip(images.split(32), labels.split(32), strict=True))
-        return Trained(model, points, before, after)
 
 
 def parameters_can_be_read_without_importing(method: Method) -> None:
@@ -88,7 +34,7 @@ def parameters_can_be_read_without_importing(method: Method) -> None:
 def any_small_image_is_classified(method: Method) -> None:
     for shape in ((1, 8, 8), (2, 12, 12), (3, 32, 32), (1, 9, 14)):
         model = method.build(shape).eval()
-        logits, meter = _classify(model, torch.randn(3, *shape), model.default_point)
+        logits, meter = classify(model, torch.randn(3, *shape), model.default_point)
         assert logits.shape == (3, CLASSES), shape
         assert logits.isfinite().all(), shape
         assert (meter.macs(model.component_macs()) > 0).all(), shape
@@ -97,12 +43,12 @@ def any_small_image_is_classified(method: Method) -> None:
 def a_batch_of_one_and_one_channels_last_are_classified(method: Method) -> None:
     model = method.build().eval()
     images = torch.randn(4, *SHAPE)
-    whole, _ = _classify(model, images, model.default_point)
-    last, _ = _classify(
+    whole, _ = classify(model, images, model.default_point)
+    last, _ = classify(
         model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last), model.default_point
     )
     torch.testing.assert_close(last, whole, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(_classify(model, images[:1], model.default_point)[0], whole[:1], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(classify(model, images[:1], model.default_point)[0], whole[:1], rtol=1e-3, atol=1e-4)
 
 
 def phases_are_in_order_and_begin_with_training(method: Method) -> None:
@@ -114,7 +60,7 @@ def phases_are_in_order_and_begin_with_training(method: Method) -> None:
 
 def every_parameter_learns_in_some_phase(method: Method) -> None:
     model = copy.deepcopy(method.trained[0]).train()
-    images, labels = _toy(BATCH, seed=1)
+    images, labels = toy(BATCH, seed=1)
     reached = set()
     for phase in model.phases:
         for progress in (0.0, 0.95):
@@ -137,7 +83,7 @@ def every_parameter_learns_in_some_phase(method: Method) -> None:
 
 def what_is_logged_has_the_same_names_all_phase_long(method: Method) -> None:
     model = method.build()
-    images, labels = _toy(8, seed=1)
+    images, labels = toy(8, seed=1)
     for phase in model.phases:
         names = [
             set(
@@ -160,7 +106,7 @@ def a_few_steps_of_training_help(method: Method) -> None:
 
 def training_in_bfloat16_gives_finite_gradients(method: Method) -> None:
     model = method.build().train()
-    images, labels = _toy(16, seed=1)
+    images, labels = toy(16, seed=1)
     for phase in model.phases:
         state = TrainingState(0.5, torch.Generator().manual_seed(0), phase.name)
         with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
@@ -179,7 +125,7 @@ def operating_points_are_distinct_and_default_to_the_method_itself(method: Metho
 
 def choosing_operating_points_changes_nothing(method: Method) -> None:
     model, points, _, _ = method.trained
-    images, labels = _toy(60, seed=3)
+    images, labels = toy(60, seed=3)
     before = copy.deepcopy(model.state_dict())
     with torch.inference_mode():
         again = model.operating_points([(images[:32], labels[:32]), (images[32:], labels[32:])])
@@ -191,7 +137,7 @@ def choosing_operating_points_changes_nothing(method: Method) -> None:
 
 def metered_macs_are_exactly_those_of_the_operators_that_run(method: Method) -> None:
     model, points, _, _ = method.trained
-    images, _ = _toy(4, seed=11)
+    images, _ = toy(4, seed=11)
     for point in points:
         for image in images.split(1):
             meter = Meter(model.components(), 1)
@@ -202,14 +148,14 @@ def metered_macs_are_exactly_those_of_the_operators_that_run(method: Method) -> 
 
 def a_sample_is_treated_alike_alone_in_a_batch_and_in_another_order(method: Method) -> None:
     model, points, _, _ = method.trained
-    images, _ = _toy(9, seed=12)
+    images, _ = toy(9, seed=12)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
     for point in points:
-        logits, meter = _classify(model, images, point)
-        permuted, permuted_meter = _classify(model, images[order], point)
+        logits, meter = classify(model, images, point)
+        permuted, permuted_meter = classify(model, images[order], point)
         assert torch.equal(permuted_meter.executions, meter.executions[order]), point
         torch.testing.assert_close(permuted, logits[order], rtol=1e-3, atol=1e-4)
-        alone = [_classify(model, image, point) for image in images.split(1)]
+        alone = [classify(model, image, point) for image in images.split(1)]
         assert torch.equal(torch.cat([one.executions for _, one in alone]), meter.executions), point
         torch.testing.assert_close(torch.cat([one for one, _ in alone]), logits, rtol=1e-3, atol=1e-4)
         for note, values in meter.notes.items():
@@ -220,11 +166,11 @@ def a_sample_is_treated_alike_alone_in_a_batch_and_in_another_order(method: Meth
 def points_decided_from_one_run_are_those_that_are_really_run(method: Method) -> None:
     """Executions exactly; logits up to the rounding of batches of another size."""
     model, points, _, _ = method.trained
-    images, _ = _toy(33, seed=15)
+    images, _ = toy(33, seed=15)
     with torch.inference_mode():
         together = list(model.classify_at(images, points))
     for point, (logits, meter) in zip(points, together, strict=True):
-        alone, alone_meter = _classify(model, images, point)
+        alone, alone_meter = classify(model, images, point)
         assert torch.equal(meter.executions, alone_meter.executions), point
         torch.testing.assert_close(logits, alone, rtol=1e-4, atol=1e-5)
         assert meter.notes.keys() == alone_meter.notes.keys()
@@ -234,7 +180,7 @@ def points_decided_from_one_run_are_those_that_are_really_run(method: Method) ->
 
 def what_the_modules_are_given_is_what_the_meter_counts(method: Method) -> None:
     model, points, _, _ = method.trained
-    images, _ = _toy(16, seed=13)
+    images, _ = toy(16, seed=13)
     for point in points:
         meter = Meter(model.components(), 16)
         seen, handles = _rows_seen(meter)
@@ -248,7 +194,7 @@ def what_the_modules_are_given_is_what_the_meter_counts(method: Method) -> None:
 def training_runs_its_components_through_the_meter_too(method: Method) -> None:
     model = method.build().train()
     model.component_macs()  # now, since counting the costs runs copies of the modules, with their hooks
-    images, labels = _toy(8, seed=13)
+    images, labels = toy(8, seed=13)
     for phase in model.phases:
         meter = Meter(model.components(), 8)
         seen, handles = _rows_seen(meter)
@@ -263,7 +209,7 @@ def training_is_repeatable_from_its_random_stream(method: Method) -> None:
     losses = []
     for _ in range(2):
         model = method.build().train()
-        images, labels = _toy(8, seed=2)
+        images, labels = toy(8, seed=2)
         generator = torch.Generator().manual_seed(5)
         for phase in model.phases:
             meter = Meter(model.components(), 8)
@@ -278,35 +224,12 @@ def a_model_is_its_saved_weights(method: Method) -> None:
     model, points, _, _ = method.trained
     restored = method.build(seed=1).eval()
     restored.load_state_dict(load(save(model.state_dict())))
-    images, _ = _toy(6, seed=14)
+    images, _ = toy(6, seed=14)
     for point in points[:: max(1, len(points) // 4)]:
-        logits, meter = _classify(model, images, point)
-        again, again_meter = _classify(restored, images, point)
+        logits, meter = classify(model, images, point)
+        again, again_meter = classify(restored, images, point)
         assert torch.equal(logits, again)
         assert torch.equal(meter.executions, again_meter.executions)
-
-
-def _toy(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Three oriented gratings under noise of random strength: easy samples and hard ones."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % CLASSES
-    waves = torch.arange(12) * math.pi / 3
-    gratings = torch.stack([waves.sin().expand(12, 12), waves.sin().expand(12, 12).T, torch.zeros(12, 12)])
-    strength = 2 * torch.rand(count, 1, 1, 1, generator=generator)
-    noise = torch.randn(count, *SHAPE, generator=generator)
-    return gratings[labels][:, None] + strength * noise, labels
-
-
-def _classify(model: AdaptiveClassifier, images: Tensor, point: OperatingPoint) -> tuple[Tensor, Meter]:
-    meter = Meter(model.components(), len(images), images.device)
-    with torch.inference_mode():
-        return model.classify(images, point, meter), meter
-
-
-def _default_loss(model: AdaptiveClassifier) -> float:
-    images, labels = _toy(96, seed=7)
-    model.eval()
-    return functional.cross_entropy(_classify(model, images, model.default_point)[0], labels).item()
 
 
 def _rows_seen(meter: Meter) -> tuple[Counter[str], list[torch.utils.hooks.RemovableHandle]]:

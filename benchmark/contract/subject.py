@@ -1,0 +1,87 @@
+"""A method under test: built, trained for a few steps, and asked to classify toy images."""
+
+import math
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmark.experiment.kinds import Kind
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
+from dynalay.meter import Meter
+
+SHAPE, CLASSES = (2, 12, 12), 3
+STEPS, BATCH = 60, 32
+
+
+class Trained(NamedTuple):
+    """A model after a few steps in each phase, its operating points, and its loss before and after."""
+
+    model: AdaptiveClassifier
+    points: list[OperatingPoint]
+    before: float
+    after: float
+
+
+class Method:
+    """A kind of method under test, with its default parameters."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    def build(self, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> AdaptiveClassifier:
+        """A new model, with weights from `seed`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.kind.load()(shape, CLASSES)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """Trained once; a check that changes the model takes a copy."""
+        model = self.build()
+        before = default_loss(model)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+        generator = torch.Generator().manual_seed(0)
+        model.train()
+        for phase in model.phases:
+            for step in range(STEPS):
+                images, labels = toy(BATCH, seed=100 + step)
+                meter = Meter(model.components(), BATCH)
+                state = TrainingState(step / STEPS, generator, phase.name)
+                loss, _ = model.training_loss(images, labels, meter, state)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        after = default_loss(model)
+        images, labels = toy(60, seed=3)
+        with torch.inference_mode():
+            # As the harness does: batches that can be read once.
+            points = model.operating_points(zip(images.split(32), labels.split(32), strict=True))
+        return Trained(model, points, before, after)
+
+
+def toy(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Three oriented gratings under noise of random strength: easy samples and hard ones."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % CLASSES
+    waves = torch.arange(12) * math.pi / 3
+    gratings = torch.stack([waves.sin().expand(12, 12), waves.sin().expand(12, 12).T, torch.zeros(12, 12)])
+    strength = 2 * torch.rand(count, 1, 1, 1, generator=generator)
+    noise = torch.randn(count, *SHAPE, generator=generator)
+    return gratings[labels][:, None] + strength * noise, labels
+
+
+def classify(model: AdaptiveClassifier, images: Tensor, point: OperatingPoint) -> tuple[Tensor, Meter]:
+    """Logits [batch, classes] at an operating point, and the meter that counted."""
+    meter = Meter(model.components(), len(images), images.device)
+    with torch.inference_mode():
+        return model.classify(images, point, meter), meter
+
+
+def default_loss(model: AdaptiveClassifier) -> float:
+    """Cross-entropy at the default point."""
+    images, labels = toy(96, seed=7)
+    model.eval()
+    return functional.cross_entropy(classify(model, images, model.default_point)[0], labels).item()

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from benchmark.contract.operator_count import operator_macs
 from dynalay.cells import CELLS, ResidualCell, StandardisedConv2d
 from dynalay.components import Component, component_cost
-from benchmark.contract.operator_count import operator_macs
 
 
 @pytest.fixture(params=CELLS)

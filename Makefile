@@ -15,14 +15,13 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 RUN_PYTEST = pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help results figures reference test test-slurm test-fast lint format docs lock clean
+.PHONY: help results figures reference test test-thorough test-slurm test-fast lint format docs lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 results: $(ENVIRONMENT) ## Train, evaluate and draw whatever an experiment lacks, in results/quick/
 	snakemake --config experiment=config/$(EXPERIMENT).yaml $(SNAKEMAKE)
-	@echo 'The report: results/$(EXPERIMENT)/report.html'
 
 figures: $(ENVIRONMENT) ## Redraw an experiment's figures
 	snakemake figures --forcerun figure --config experiment=config/$(EXPERIMENT).yaml $(SNAKEMAKE)
@@ -33,8 +32,11 @@ reference: $(ENVIRONMENT) ## Redraw the published results, results/reference/, f
 	  python -m benchmark data --config config/$$experiment.yaml || echo 'The gallery is drawn without these.'; \
 	  snakemake --forceall --config experiment=config/$$experiment.yaml results=results/reference partial=true || exit; done
 
-test: $(ENVIRONMENT) ## Run all tests except those that start Slurm
-	$(RUN_PYTEST) -m "not slurm" $(PYTEST)
+test: $(ENVIRONMENT) ## Run all tests except those that start Slurm and long random sequences
+	$(RUN_PYTEST) -m "not slurm and not thorough" $(PYTEST)
+
+test-thorough: $(ENVIRONMENT) ## Edit a grid in many random ways; its tables must be those of a run from nothing
+	pytest -m thorough $(PYTEST)
 
 test-slurm: $(ENVIRONMENT) ## Run a grid through a real Slurm, started on this machine and stopped again (needs root)
 	pytest -m slurm $(PYTEST)

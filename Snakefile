@@ -4,7 +4,8 @@
     snakemake --cores 8 --config experiment=config/paper.yaml                another one
     snakemake --cores 8 --config experiment=config/paper.yaml partial=true   tables and figures of what has been recorded
 
-`--config` also takes `results=` and `data=`, the folders of all results and all data.
+`--config` also takes `results=` and `data=`, the folders of all results and all data; `device=cpu` or `device=cuda`; and
+`strict=true`, which refuses tables of runs made by different code, versions or hardware.
 """
 
 from snakemake.utils import min_version
@@ -12,7 +13,9 @@ from snakemake.utils import min_version
 min_version("9.10")
 
 
+include: "workflow/rules/settings.smk"
 include: "workflow/rules/common.smk"
+include: "workflow/rules/changes.smk"
 
 
 localrules:
@@ -21,9 +24,11 @@ localrules:
     latency,
 
 
-# All that is to be there, not only the last step: Snakemake does not miss a deleted file that is on the way to nothing.
+# Every file that must exist, not only the last step: a deleted file that nothing else needs would not be made again.
 rule all:
     input:
+        changed_marks,
+        REPORTING,
         records,
         asked_timings,
         f"{EXPERIMENT}/report.html",
@@ -39,7 +44,4 @@ if not PARTIAL:
 
 
 include: "workflow/rules/reporting.smk"
-
-
-onerror:
-    draw_partial_results()
+include: "workflow/rules/endings.smk"

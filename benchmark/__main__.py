@@ -67,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {explained(error, arguments.verb)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:  # an unforeseen failure: one line first, for whoever reads the end of many logs
         traceback.print_exc()

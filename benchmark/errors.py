@@ -11,6 +11,10 @@ class Preempted(Exception):
     """The process was asked to stop; its work is in a checkpoint, and the same command resumes from there."""
 
 
+class Interrupted(Preempted):
+    """The same, because somebody pressed Ctrl-C."""
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the machine or a GPU ran out of memory."""
     return (

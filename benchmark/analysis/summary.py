@@ -97,6 +97,7 @@ class _State:
         """The run's row in `runs.parquet`."""
         description = self.description
         hardware = description.get("hardware") or {}
+        evaluation = description.get("evaluation") or {}
         return {
             "dataset": self.run.dataset,
             "method": self.run.method,
@@ -109,7 +110,7 @@ class _State:
             "versions": json.dumps(description.get("versions") or {}, sort_keys=True),
             "hardware": hardware.get("gpu") or hardware.get("processor"),
             "commit": (description.get("code") or {}).get("commit"),
-            "dirty": (description.get("code") or {}).get("dirty"),
+            "dirty": any((part.get("code") or {}).get("dirty") for part in (description, evaluation)),
         }
 
 

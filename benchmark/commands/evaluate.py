@@ -45,10 +45,8 @@ def main(arguments: argparse.Namespace) -> None:
         )
         records.write(folder / "records.parquet", frame)
         seconds = time.perf_counter() - started
-        trained, evaluated = provenance.read(folder)["code"], provenance.code()
         provenance.update(
             folder, run, status="evaluated", error=None, evaluation_seconds=round(seconds, 1),
-            code=trained | {"dirty": trained["dirty"] or evaluated["dirty"]},
             evaluation=provenance.environment(device),
         )  # fmt: skip
     points = frame["operating_point"].nunique()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchmark.errors import Preempted, UserError, is_out_of_memory
+from benchmark.errors import Interrupted, Preempted, UserError, is_out_of_memory
 from benchmark.experiment import provenance
 from benchmark.experiment.configuration import Run
 
@@ -32,6 +32,9 @@ def attempt(run: Run, folder: Path, use_less_memory: str, leads: bool = True) ->
             _remove_leftovers(folder)
             try:
                 yield
+            except (Interrupted, KeyboardInterrupt):
+                provenance.update(folder, run, status="interrupted")
+                raise
             except Preempted:
                 provenance.update(folder, run, status="preempted")
                 raise

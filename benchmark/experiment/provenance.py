@@ -9,20 +9,21 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
 from benchmark.experiment.runs import Run
 from benchmark.files import write_json
+
+if TYPE_CHECKING:
+    import torch
 
 #: What results depend on; a new file, such as a method not yet added to git, makes the tree dirty too.
 _CODE = ("dynalay", "baselines", "benchmark")
 _PACKAGES = ("torch", "torchvision", "timm", "fvcore", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: "torch.device") -> dict[str, Any]:
     """Code, versions and hardware of this process."""
     return {"code": code(), "versions": versions(), "hardware": hardware(device)}
 
@@ -61,6 +62,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def versions() -> dict[str, str | None]:
     """Python's version and those of the packages that a number may depend on."""
+    import torch  # takes seconds, which those who only read run.json need not spend
+
     found: dict[str, str | None] = {"python": platform.python_version(), "cuda": torch.version.cuda}
     for package in _PACKAGES:
         try:
@@ -70,8 +73,10 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def hardware(device: torch.device) -> dict[str, Any]:
+def hardware(device: "torch.device") -> dict[str, Any]:
     """Processor, cores, threads in use, and the GPU where one is used."""
+    import torch
+
     cuda = device.type == "cuda"
     return {
         "device": device.type,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmark.data import Dataset
-from benchmark.errors import Preempted, UserError
+from benchmark.errors import Interrupted, Preempted, UserError
 from benchmark.experiment.configuration import Recipe, Run
 from benchmark.training import checkpoint
 from benchmark.training.batches import TrainingBatches
@@ -119,7 +119,8 @@ def train(
             if team.leads:
                 _save(path, identity, model, optimizer, progress)
             if stopping:
-                raise Preempted(f"{run}: stopped after step {progress.step} of {total}; run the same command to resume")
+                ending = Interrupted if stop.signal == "SIGINT" else Preempted
+                raise ending(f"{run}: stopped after step {progress.step} of {total}; run the same command to resume")
     return model.eval(), progress
 
 

@@ -11,8 +11,8 @@ from benchmark.files import atomic_write
 from benchmark.training import checkpoint
 from benchmark.training.progress import Progress
 
-#: What a training leaves, and what is made from that.
-RESULTS = ("model.safetensors", "history.csv", "records.parquet", "costs.json")
+#: What a training leaves, what is made from that, and the pipeline's mark that there is such a training.
+RESULTS = ("model.safetensors", "history.csv", "records.parquet", "costs.json", "latency.csv", "trained")
 
 
 def finish(run: Run, folder: Path, model: nn.Module, progress: Progress) -> None:

@@ -6,12 +6,14 @@ localrules:
     data,
 
 
+# The mark lies beside the data and carries a hash of the dataset's parameters: another folder or another parameter needs
+# another mark.
 rule data:
     output:
-        touch(f"{DATASET}/data.ready"),
+        touch(f"{PREPARED}/{{dataset}}-{{identity}}.ready"),
     log:
-        f"{DATASET}/data.log",
+        f"{EXPERIMENT}/logs/data-{{dataset}}-{{identity}}.log",
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark data {OF_DATASET} {WITH_DATA} > {{log}} 2>&1"
+        f"python -m benchmark data {OF_DATASET} {WITH_DATA} > {{log:q}} 2>&1"

@@ -1,9 +1,23 @@
 """From records to tables, figures, verdicts and the page that shows them; no model is run here."""
 
 
+localrules:
+    reporting,
+
+
+# An input of all that follows.  Its name carries a hash of the code and of the grid, so a change of either redraws everything.
+rule reporting:
+    output:
+        touch(REPORTING),
+    params:
+        logs=f"{EXPERIMENT}/logs",
+    shell:
+        "rm -f {params.logs:q}/reporting-*"
+
+
 rule summary:
     input:
-        configuration=CONFIGURATION,
+        REPORTING,
         records=records,
     output:
         directory(f"{EXPERIMENT}/summary"),
@@ -12,11 +26,12 @@ rule summary:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark summary {WITH_RESULTS} > {{log}} 2>&1"
+        f"python -m benchmark summary {WITH_RESULTS} > {{log:q}} 2>&1"
 
 
 rule tables:
     input:
+        REPORTING,
         f"{EXPERIMENT}/summary",
     output:
         report(
@@ -30,11 +45,12 @@ rule tables:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark tables {WITH_RESULTS} > {{log}} 2>&1"
+        f"python -m benchmark tables {WITH_RESULTS} > {{log:q}} 2>&1"
 
 
 rule verdicts:
     input:
+        REPORTING,
         f"{EXPERIMENT}/summary",
         claims=CLAIMS,
     output:
@@ -44,11 +60,12 @@ rule verdicts:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark verdicts {WITH_RESULTS} --claims {{input.claims}} > {{log}} 2>&1"
+        f"python -m benchmark verdicts {WITH_RESULTS} --claims {{input.claims:q}} > {{log:q}} 2>&1"
 
 
 rule figure:
     input:
+        REPORTING,
         f"{EXPERIMENT}/summary",
         timings,
     output:
@@ -68,16 +85,18 @@ rule figure:
     params:
         caption=caption,
     shell:
-        f"python -m benchmark figure {{wildcards.figure}} {WITH_BOTH} > {{log}} 2>&1"
+        f"python -m benchmark figure {{wildcards.figure}} {WITH_BOTH} > {{log:q}} 2>&1"
 
 
 rule figures:
     input:
+        REPORTING,
         figure_files,
 
 
 rule page:
     input:
+        REPORTING,
         f"{EXPERIMENT}/tables",
         f"{EXPERIMENT}/verdicts.json",
         figure_files,
@@ -88,4 +107,4 @@ rule page:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark report {WITH_RESULTS} > {{log}} 2>&1"
+        f"python -m benchmark report {WITH_RESULTS} > {{log:q}} 2>&1"

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmark.analysis.mixed import differing
 from benchmark.analysis.summary import write
+from benchmark.errors import UserError
 from benchmark.experiment import configuration
 
 
@@ -21,10 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, required=True, help="the experiment, such as config/quick.yaml")
     parser.add_argument("--results", type=Path, default=Path("results"), help="of all results (default: results)")
     parser.add_argument("--workers", type=int, default=2, help="processes that read records side by side (default: 2)")
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse runs that differ in commit, library versions or hardware"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Write the summary and list the missing runs."""
+    """Write the summary and list the missing runs.
+
+    Raises:
+        UserError: with --strict, the runs differ in commit, library versions or hardware.
+    """
     experiment = configuration.load(arguments.config)
     folder = write(experiment, arguments.results, arguments.workers)
     runs = pd.read_parquet(folder / "runs.parquet")
@@ -32,3 +41,9 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"{folder}: {done} of {len(runs)} runs")
     for row in runs[runs["status"] != "done"].itertuples():
         print(f"  {row.dataset}/{row.method}/seed{row.seed}: {row.status}" + (f" ({row.error})" if row.error else ""))
+    if arguments.strict and (counts := differing(runs)):
+        found = ", ".join(f"{name} ({count} different)" for name, count in counts.items())
+        raise UserError(
+            f"{folder}: the runs differ in {found}; runs.parquet lists them. Retrain the old ones (--forcerun train), "
+            "or do without strict=true: tables then mark the numbers that mix them."
+        )

@@ -24,6 +24,7 @@ DATASETS = {
     "digits": {"train_samples": 16, "validation": 8, "test": 8},
     "maze": {"size": 8, "longest": 6, "train": 16, "validation": 8, "test": 8},
     "ising": {"size": 8, "train": 16, "validation": 8, "test": 8},
+    "parity": {"size": 4, "train": 16, "validation": 8, "test": 8},
 }
 NETWORKS = {
     "resnet": {"depth": 8, "channels": [4, 4, 4]},

@@ -45,7 +45,9 @@ def reporting_mark() -> str:
         for method in configuration.methods
     ]
     existing = records(None) if PARTIAL else None
-    state = [source_hashes(), grid, configuration.seeds, configuration.reference, configuration.latency, existing]
+    # Also whether mixed runs are refused: a summary that was made without asking must be made again.
+    asked = [configuration.seeds, configuration.reference, configuration.latency, STRICT]
+    state = [source_hashes(), grid, asked, existing]
     return f"{EXPERIMENT}/logs/reporting-{hash_of(state)}"
 
 

@@ -53,7 +53,7 @@ def draw_partial_results() -> None:
     deployment = workflow.deployment_settings
     if DeploymentMethod.CONDA in deployment.deployment_method:
         command += ["--use-conda", "--conda-prefix", deployment.conda_prefix or ".snakemake/conda"]
-    settings = [f"experiment={CONFIGURATION}", f"results={RESULTS}", f"data={DATA}", "partial=true"]
+    settings = [f"experiment={CONFIGURATION}", f"results={RESULTS}", f"data={DATA}", "partial=true", f"strict={STRICT}"]
     subprocess.run([*command, "--config", *settings])
 
 

@@ -26,7 +26,7 @@ rule summary:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark summary {WITH_RESULTS} > {{log:q}} 2>&1"
+        f"python -m benchmark summary {WITH_RESULTS} {'--strict' * STRICT} > {{log:q}} 2>&1"
 
 
 rule tables:

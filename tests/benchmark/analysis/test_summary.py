@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.analysis import reduction, summary
 from benchmark.commands import summary as command
+from benchmark.errors import UserError
 from benchmark.evaluation import records
 from tests.benchmark.synthetic import REFERENCE_MACS, Experiment
 
@@ -223,10 +224,24 @@ def test_an_experiment_without_any_run_has_an_empty_summary(tmp_path):
 
 def test_the_verb_tells_what_is_missing(written, monkeypatch, capsys):
     monkeypatch.setattr(command.configuration, "load", lambda path: written[0])
-    command.main(argparse.Namespace(config=None, results=written[2], workers=1))
+    command.main(argparse.Namespace(config=None, results=written[2], workers=1, strict=False))
     output = capsys.readouterr().out
     assert "28 of 30 runs" in output
     assert "maze/resnet8/seed1: missing" in output
+
+
+def test_runs_of_several_commits_are_refused_if_asked(tmp_path, monkeypatch):
+    small = Experiment(samples=60, points=2, seeds=2)
+    configuration = small.write(tmp_path)
+    monkeypatch.setattr(command.configuration, "load", lambda path: configuration)
+    arguments = argparse.Namespace(config=None, results=tmp_path, workers=1, strict=True)
+    command.main(arguments)  # all of one kind
+    run_json = configuration.runs()[0].folder(tmp_path) / "run.json"
+    content = json.loads(run_json.read_text())
+    run_json.write_text(json.dumps(content | {"code": {"commit": "1" * 40, "dirty": False}}))
+    with pytest.raises(UserError, match=r"differ in commit \(2 different\)"):
+        command.main(arguments)
+    command.main(argparse.Namespace(config=None, results=tmp_path, workers=1, strict=False))
 
 
 def test_static_networks_spend_the_same_on_all(written):

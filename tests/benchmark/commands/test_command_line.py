@@ -59,7 +59,7 @@ def test_a_wrong_command_is_told_what_is_wrong(capsys, arguments, message):
         (Preempted("stopped; run again"), 75, "stopped; run again"),
         (FileNotFoundError(2, "No such file or directory", "x.csv"), 2, "error: x.csv: No such file or directory."),
         (BrokenPipeError(), 1, ""),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "interrupted"),
         (ZeroDivisionError("by zero"), 1, "error: ZeroDivisionError: by zero"),
     ],
 )

@@ -137,6 +137,20 @@ class AdaptiveClassifier(nn.Module, ABC):
             validation: batches (images, labels) of the validation split: all that thresholds may be chosen on.
         """
 
+    def settle(self, batches: Iterable[tuple[Tensor, Tensor]], generator: torch.Generator) -> int:
+        """Fit what is fitted on the network as training left it; the forward MACs that this took.
+
+        Called once, after the last training step and before any operating point is chosen, in evaluation mode. By
+        default there is nothing to do. A run that is interrupted here starts this again from the last training step.
+
+        Args:
+            batches: images, float [batch, channels, height, width], normalised but not augmented, and labels, int64
+                [batch]: the training split in random order, the same each time it is iterated. Reading a batch may
+                raise, if the run is to stop.
+            generator: the random stream for all that is drawn; on the device of the batches.
+        """
+        return 0
+
     @property
     def default_point(self) -> OperatingPoint:
         """The point for where only one can be shown, such as validation while training: as a rule, full compute."""

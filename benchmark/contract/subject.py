@@ -55,6 +55,8 @@ class Method:
                 loss.backward()
                 optimizer.step()
         after = default_loss(model)
+        images, labels = toy(3 * BATCH, seed=5)
+        model.settle(list(zip(images.split(BATCH), labels.split(BATCH), strict=True)), generator)
         images, labels = toy(60, seed=3)
         with torch.inference_mode():
             # As the harness does: batches that can be read once.

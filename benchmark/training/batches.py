@@ -1,6 +1,6 @@
 """Batches of images: shuffled and augmented for training, in order for everything else."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -86,6 +86,31 @@ class TrainingBatches:
         images[self._part] = self._images[rows].to(self._device)
         images = self._augment(images, self._streams.augmentation)[self._part]
         return _prepared(images, self._dataset), self._labels[rows].to(self._device)
+
+
+class SettlingBatches:
+    """The training split once through, in an order of its own and without augmentation, for a method to settle on.
+
+    Every iteration gives the same batches.
+
+    Args:
+        dataset: whose training split is read.
+        streams: of the run.
+        device: where batches are made.
+        before_each: called before each batch; may raise to end the reading.
+    """
+
+    def __init__(
+        self, dataset: Dataset, streams: Streams, device: torch.device, before_each: Callable[[], None]
+    ) -> None:
+        self._dataset, self._device, self._before_each = dataset, device, before_each
+        self._order = streams.settling_order(len(dataset.train.labels))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        train = self._dataset.train
+        for rows in self._order.split(evaluation_batch(self._dataset.image_shape)):
+            self._before_each()
+            yield _prepared(train.images[rows].to(self._device), self._dataset), train.labels[rows].to(self._device)
 
 
 def _prepared(images: Tensor, dataset: Dataset) -> Tensor:

@@ -19,7 +19,7 @@ from benchmark.data import Dataset
 from benchmark.errors import Interrupted, Preempted, UserError
 from benchmark.experiment.configuration import Recipe, Run
 from benchmark.training import checkpoint
-from benchmark.training.batches import TrainingBatches
+from benchmark.training.batches import SettlingBatches, TrainingBatches
 from benchmark.training.building import build_model, build_optimizer
 from benchmark.training.distributed import ALONE, Team
 from benchmark.training.precision import autocast
@@ -114,14 +114,46 @@ def train(
                 f"validation accuracy {100 * validation.accuracy:.2f}%  {validation.macs / 1e6:.2f} M MACs  "
                 f"{progress.seconds:.0f} s"
             )
-        if progress.step < total:
-            clock.add_to(progress)
-            if team.leads:
-                _save(path, identity, model, optimizer, progress)
-            if stopping:
-                ending = Interrupted if stop.signal == "SIGINT" else Preempted
-                raise ending(f"{run}: stopped after step {progress.step} of {total}; run the same command to resume")
-    return model.eval(), progress
+        clock.add_to(progress)
+        if team.leads:
+            _save(path, identity, model, optimizer, progress)
+        if stopping and progress.step < total:
+            raise _ending(stop)(f"{run}: stopped after step {progress.step} of {total}; run the same command to resume")
+
+    model.eval()
+    if team.leads:  # whose model is the one that is kept
+        settle(model, run, dataset, streams, recipe, device, stop, progress)
+        require_finite("largest weight", largest_weight(model), run, recipe.epochs - 1)
+        clock.add_to(progress)
+        progress.close_settling()
+    return model, progress
+
+
+def settle(
+    model: AdaptiveClassifier,
+    run: Run,
+    dataset: Dataset,
+    streams: Streams,
+    recipe: Recipe,
+    device: torch.device,
+    stop: StopRequest,
+    progress: Progress,
+) -> None:
+    """Let the method fit what it fits on the network as training left it.
+
+    Interrupted, it starts again from the checkpoint of the last step, with the same batches and draws.
+
+    Raises:
+        Preempted: `stop` was requested, and the method still reads batches.
+    """
+
+    def go_on() -> None:
+        if stop.signal is not None:
+            raise _ending(stop)(f"{run}: stopped after the last training step; run the same command to resume")
+
+    batches = SettlingBatches(dataset, streams, device, go_on)
+    with autocast(recipe, device):
+        progress.macs += model.settle(batches, streams.settling())
 
 
 def forward(
@@ -176,6 +208,10 @@ def require_finite(name: str, value: float, run: Run, epoch: int) -> None:
             f"(now {recipe.learning_rate:g}) or gradient_clip (now {recipe.gradient_clip}), "
             f"or use precision float32 (now {recipe.precision})"
         )
+
+
+def _ending(stop: StopRequest) -> type[Interrupted | Preempted]:
+    return Interrupted if stop.signal == "SIGINT" else Preempted
 
 
 def _identity(run: Run, dataset: Dataset, device: torch.device, team: Team) -> checkpoint.Identity:

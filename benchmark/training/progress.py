@@ -74,6 +74,10 @@ class Progress:
              "training_macs": self.macs, "seconds": self.seconds}
         )  # fmt: skip
 
+    def close_settling(self) -> None:
+        """Let the history end with all the compute and time of training, what a method fits afterwards included."""
+        self.history[-1] |= {"training_macs": self.macs, "seconds": self.seconds}
+
 
 class Clock:
     """Measures a training's wall time and energy.

@@ -48,3 +48,12 @@ class Streams:
         """The permutation in which an epoch visits the samples: int64 [samples], on the CPU."""
         generator = torch.Generator().manual_seed(derived_seed(self.seed, "order", epoch))
         return torch.randperm(samples, generator=generator)
+
+    def settling(self) -> torch.Generator:
+        """What a method draws while it settles, after the last step; on the device."""
+        return torch.Generator(self.method.device).manual_seed(derived_seed(self.seed, "settling"))
+
+    def settling_order(self, samples: int) -> Tensor:
+        """The permutation in which it sees the samples: int64 [samples], on the CPU."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "settling", "order"))
+        return torch.randperm(samples, generator=generator)

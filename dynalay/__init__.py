@@ -28,18 +28,16 @@ Example: an FPI layer of a cell of one's own, and its gradient.
     >>> layer.cell.linear.weight.grad.shape
     torch.Size([8, 8])
 
-Example: the image model at one price of compute; the meter knows what each image cost.
-    >>> from dynalay import DynaLay, Meter, OperatingPoint
-    >>> model = DynaLay((1, 8, 8), classes=10).eval()
-    >>> meter = Meter(model.components(), samples=2)
-    >>> with torch.no_grad():
-    ...     logits = model.classify(torch.randn(2, 1, 8, 8), OperatingPoint(knob=0.01), meter)
-    >>> logits.shape, meter.macs(model.component_macs()).shape
+Example: the image model at one price of compute, and what each image cost.
+    >>> from dynalay import DynaLay
+    >>> model = DynaLay((1, 8, 8), classes=10)
+    >>> prediction = model.predict(torch.randn(2, 1, 8, 8), price=0.01)
+    >>> prediction.logits.shape, prediction.macs.shape
     (torch.Size([2, 10]), torch.Size([2]))
 """
 
 from dynalay.agent import Agent
-from dynalay.classifier import AdaptiveClassifier, OperatingPoint, Phase, TrainingState
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint, Phase, Prediction, TrainingState
 from dynalay.components import Component, ComponentCost, component_cost, component_costs
 from dynalay.dynalay import DynaLay
 from dynalay.fixed_point import Anderson, Broyden, Picard, Solution, Solver, fixed_point, solve
@@ -66,6 +64,7 @@ __all__ = [
     "OperatingPoint",
     "Phase",
     "Picard",
+    "Prediction",
     "Solution",
     "Solver",
     "TrainingState",

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -62,6 +63,21 @@ class TrainingState:
     phase: str = "training"
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What `AdaptiveClassifier.predict` gives.
+
+    Attributes:
+        logits: [batch, classes], an inference tensor.
+        labels: the most probable classes, int64 [batch].
+        macs: multiply-accumulates spent on each sample, int64 [batch].
+    """
+
+    logits: Tensor
+    labels: Tensor
+    macs: Tensor
+
+
 class AdaptiveClassifier(nn.Module, ABC):
     """A classifier that may spend a different amount of compute on each sample.
 
@@ -88,6 +104,7 @@ class AdaptiveClassifier(nn.Module, ABC):
         super().__init__()
         self.image_shape = image_shape
         self.classes = classes
+        self._macs_by_shapes: dict[tuple[tuple[tuple[int, ...], ...], ...], Tensor] = {}
 
     @abstractmethod
     def components(self) -> dict[str, Component]:
@@ -109,6 +126,44 @@ class AdaptiveClassifier(nn.Module, ABC):
     @abstractmethod
     def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
         """Logits [batch, classes] at an operating point; a sample that is finished is computed no further."""
+
+    def forward(self, images: Tensor, point: OperatingPoint | None = None) -> Tensor:
+        """Logits [batch, classes], in the caller's gradient mode: for your own loss, and for wrappers such as DDP.
+
+        It trains the main path. What a method learns with, beside that path, takes `training_loss`.
+
+        Args:
+            images: float [batch, channels, height, width], normalised; of any resolution that the network allows.
+            point: the operating point; None means `default_point`.
+        """
+        meter = Meter(self.components(), len(images), images.device, strict=False)
+        return self.classify(images, self.default_point if point is None else point, meter)
+
+    def predict(self, images: Tensor, *, price: float | None = None, point: OperatingPoint | None = None) -> Prediction:
+        """Classify in evaluation mode, without gradients, and count what each sample cost.
+
+        The modes of all modules are as before afterwards. Images of another resolution than `image_shape` are counted
+        at their own; the first batch of each resolution takes longer, since costs are counted once for each.
+
+        Args:
+            images: float [batch, channels, height, width], normalised; on the device of the model.
+            price: the price of compute, for methods with an agent: short for ``OperatingPoint(price)``.
+            point: any operating point; None, without a price, means `default_point`.
+
+        Raises:
+            ValueError: both a price and a point are given, or the method knows no price.
+        """
+        if price is not None:
+            if point is not None:
+                raise ValueError(f"predict(price={price}, point={point}): give one of them")
+            if not self.has_agent:
+                raise ValueError(f"{type(self).__name__} has no agent that knows a price: give an operating point")
+            point = OperatingPoint(price)
+        meter = Meter(self.components(), len(images), images.device, strict=False)
+        with _evaluating(self), torch.inference_mode():
+            logits = self.classify(images, self.default_point if point is None else point, meter)
+        macs = meter.macs(self._macs_as_run(meter).to(images.device))
+        return Prediction(logits, logits.argmax(dim=1), macs)
 
     def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
         """Classify a batch at several operating points, one after the other.
@@ -162,3 +217,26 @@ class AdaptiveClassifier(nn.Module, ABC):
             costs = component_costs(self.components())
             self._component_macs = torch.tensor([cost.macs for cost in costs.values()])
         return self._component_macs
+
+    def _macs_as_run(self, meter: Meter) -> Tensor:
+        """`component_macs` for the input shapes that a meter saw; counted once for each combination of shapes."""
+        components = meter.components_as_run()
+        if all(component.input_shapes == meter.components[name].input_shapes for name, component in components.items()):
+            return self.component_macs()
+        shapes = tuple(component.input_shapes for component in components.values())
+        if shapes not in self._macs_by_shapes:
+            costs = component_costs(components)
+            self._macs_by_shapes[shapes] = torch.tensor([cost.macs for cost in costs.values()])
+        return self._macs_by_shapes[shapes]
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in evaluation mode, and afterwards each in its own again."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -63,6 +63,8 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         jacobian_penalty: weight of the layers' mean squared Jacobian norm in the warm-up's loss.
     """
 
+    has_agent = True
+
     def __init__(
         self,
         network: FPINetwork,

@@ -19,6 +19,8 @@ class Meter:
         components: the model's components, by name; only these can be executed.
         samples: the number of samples in the batch.
         device: where the counts are kept; the device of the model, so that counting never waits for it.
+        strict: whether inputs must have the declared shapes, for which costs were counted. False is for inputs of
+            another resolution: their costs are those of `components_as_run`.
 
     Attributes:
         executions: int32 [samples, components], columns in the order of `components`.
@@ -34,12 +36,21 @@ class Meter:
         [1, 0, 1]
     """
 
-    def __init__(self, components: Mapping[str, Component], samples: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        components: Mapping[str, Component],
+        samples: int,
+        device: torch.device | str = "cpu",
+        *,
+        strict: bool = True,
+    ) -> None:
         self.components = components
         self.samples = samples
+        self.strict = strict
         self.executions = torch.zeros(samples, len(components), dtype=torch.int32, device=device)
         self.notes: dict[str, Tensor] = {}
         self._column = {name: column for column, name in enumerate(components)}
+        self._shapes = {name: component.input_shapes for name, component in components.items()} if strict else {}
 
     def __call__(self, name: str, *inputs: Tensor, rows: Tensor | None = None) -> Any:
         """Execute component `name` on `inputs` and add one execution to each of `rows`.
@@ -54,21 +65,30 @@ class Meter:
 
         Raises:
             KeyError: no component has this name.
-            ValueError: an input has not the shape for which the component's cost was counted.
+            ValueError: an input's shape is not the declared one, or, if not `strict`, not that of the component's first
+                execution: one batch has one cost per component.
         """
         if name not in self.components:
             raise KeyError(f"no component {name!r}; the model declares {', '.join(self.components)}")
         component = self.components[name]
         count = self.samples if rows is None else len(rows)
         shapes = tuple(tuple(tensor.shape) for tensor in inputs)
-        declared = tuple((count, *shape) for shape in component.input_shapes)
-        if shapes != declared:
-            raise ValueError(f"component {name!r} got inputs {shapes} where its declaration says {declared}")
+        expected = self._shapes.setdefault(name, tuple(shape[1:] for shape in shapes))
+        if shapes != tuple((count, *shape) for shape in expected):
+            source = "its declaration" if self.strict else "its first execution"
+            raise ValueError(f"component {name!r} got inputs {shapes} where {source} says {count} of {expected}")
         if rows is None:
             self.executions[:, self._column[name]] += 1
         else:
             self.executions[rows, self._column[name]] += 1
         return component.module(*inputs)
+
+    def components_as_run(self) -> dict[str, Component]:
+        """The components with the input shapes that they ran with; the declared shapes where one never ran."""
+        return {
+            name: Component(component.module, self._shapes.get(name, component.input_shapes))
+            for name, component in self.components.items()
+        }
 
     def count(self, name: str, rows: Tensor | None = None) -> None:
         """Add one execution of `name` to each of `rows`, whose outputs an earlier run has already computed.

@@ -205,6 +205,28 @@ def training_runs_its_components_through_the_meter_too(method: Method) -> None:
         assert meter.executions.any()
 
 
+def forward_gives_logits_that_a_loss_can_use(method: Method) -> None:
+    model = method.build().train()
+    images, labels = toy(8, seed=5)
+    logits = model(images)
+    assert logits.shape == (8, CLASSES)
+    torch.nn.functional.cross_entropy(logits, labels).backward()
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert any(gradient.any() for gradient in gradients)
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def predictions_are_those_of_classify_and_say_what_they_cost(method: Method) -> None:
+    model, points, _, _ = method.trained
+    images, _ = toy(6, seed=16)
+    for point in points[:: max(1, len(points) // 4)]:
+        logits, meter = classify(model, images, point)
+        prediction = model.predict(images, point=point)
+        assert torch.equal(prediction.logits, logits), point
+        assert torch.equal(prediction.labels, logits.argmax(dim=1)), point
+        assert torch.equal(prediction.macs, meter.macs(model.component_macs())), point
+
+
 def training_is_repeatable_from_its_random_stream(method: Method) -> None:
     losses = []
     for _ in range(2):
@@ -262,6 +284,8 @@ CHECKS: tuple[Callable[[Method], None], ...] = (
     points_decided_from_one_run_are_those_that_are_really_run,
     what_the_modules_are_given_is_what_the_meter_counts,
     training_runs_its_components_through_the_meter_too,
+    forward_gives_logits_that_a_loss_can_use,
+    predictions_are_those_of_classify_and_say_what_they_cost,
     training_is_repeatable_from_its_random_stream,
     a_model_is_its_saved_weights,
 )

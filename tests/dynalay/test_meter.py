@@ -81,3 +81,21 @@ def test_notes_keep_no_graph():
     meter = _meter(samples=1)
     meter.note("x", torch.ones(1, requires_grad=True) * 2)
     assert not meter.notes["x"].requires_grad
+
+
+def test_a_meter_that_is_not_strict_says_which_shapes_ran():
+    components = {"a": Component(nn.ReLU(), ((4,),)), "b": Component(nn.ReLU(), ((2,),))}
+    meter = Meter(components, samples=3, strict=False)
+    meter("a", torch.ones(3, 5))
+    meter("a", torch.ones(1, 5), rows=torch.tensor([1]))
+    assert meter.executions.tolist() == [[1, 0], [2, 0], [1, 0]]
+    assert {name: each.input_shapes for name, each in meter.components_as_run().items()} == {"a": ((5,),), "b": ((2,),)}
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (2, 5), (3, 5, 1)])
+def test_without_strictness_too_a_component_has_one_shape_in_a_batch(shape):
+    meter = Meter({"a": Component(nn.ReLU(), ((4,),))}, samples=3, strict=False)
+    meter("a", torch.ones(3, 5))
+    with pytest.raises(ValueError, match="component 'a' got inputs"):
+        meter("a", torch.ones(shape))
+    assert meter.executions.tolist() == [[1]] * 3

@@ -78,6 +78,13 @@ def changed_marks(wildcards) -> list[str]:
     )
 
 
+def forget_older_reports() -> None:
+    """Remove the marks of reports made by other code: if that code comes back, its reports have to be made again."""
+    if workflow.is_main_process and not Path(REPORTING).exists():
+        for mark in Path(f"{EXPERIMENT}/logs").glob("reporting-*"):
+            mark.unlink()
+
+
 def forget_forced_trainings() -> None:
     """Remove the runs whose training was asked for (`--forcerun`), or they would be found trained already."""
     trainings = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]

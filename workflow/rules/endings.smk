@@ -58,6 +58,7 @@ def draw_partial_results() -> None:
 
 
 onstart:
+    forget_older_reports()
     forget_forced_trainings()
     announce_device()
 

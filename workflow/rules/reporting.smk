@@ -9,10 +9,6 @@ localrules:
 rule reporting:
     output:
         touch(REPORTING),
-    params:
-        logs=f"{EXPERIMENT}/logs",
-    shell:
-        "rm -f {params.logs:q}/reporting-*"
 
 
 rule summary:

@@ -17,9 +17,7 @@ localrules:
 # Nothing but an input that is newer than what was trained before: with it, Snakemake plans the run again.
 rule changed:
     output:
-        temp(f"{RUN}/changed"),
-    shell:
-        "touch {output:q}"
+        temp(touch(f"{RUN}/changed")),
 
 
 # What a training writes (checkpoint.pt, run.json, history.csv, model.safetensors) is not declared: Snakemake deletes the

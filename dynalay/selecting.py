@@ -23,7 +23,7 @@ from dynalay.sleeping import SleepingNetwork, Sweep
 #: Ends of the prices that the agent learns at, in worth for one bare pass; also of the curve's priced part.
 PRICES = (1e-3, 0.3)
 #: Below the lowest price the curve goes on by patience: what a layer is taken to be worth beyond its predicted gain.
-PATIENCE = (0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.15)
+PATIENCE = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.15)
 #: Weights of the bare pass and of random paths in the loss; the full path has weight 1.
 BARE_WEIGHT, RANDOM_WEIGHT = 0.5, 1.0
 #: The full path's answers, softened by this temperature, are this share of what the other paths learn.

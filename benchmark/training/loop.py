@@ -210,7 +210,7 @@ def require_finite(name: str, value: float, run: Run, epoch: int) -> None:
         )
 
 
-def _ending(stop: StopRequest) -> type[Interrupted | Preempted]:
+def _ending(stop: StopRequest) -> type[Preempted]:
     return Interrupted if stop.signal == "SIGINT" else Preempted
 
 

@@ -15,7 +15,7 @@ from dynalay.meter import Meter
 
 SHAPE, CLASSES = (2, 9, 12), 3
 RESNETS = ("resnet", "act", "branchynet", "skipnet", "convnet_aig", "blockdrop", "sdn")
-OF_CELLS = ("static", "dynalay", "pondernet", "recursive", "deq")
+OF_CELLS = ("static", "dynalay", "selecting", "pondernet", "recursive", "deq")
 
 
 @pytest.mark.parametrize("strides", [(1, 1, 1), (1, 2, 2), (2, 1, 2), (2, 2, 1)])
@@ -52,6 +52,8 @@ def test_methods_of_cells_take_the_same_ground(method):
     parameters: dict[str, Any] = {"channels": (8,), "strides": (1,), "pool": "maximum", "cell": "residual"}
     if method == "dynalay":
         parameters["fpi"] = (True,)
+    if method == "selecting":
+        parameters["layers"] = (1,)
     model = kinds.find("method", method).load()(SHAPE, CLASSES, **parameters).eval()
     assert any(isinstance(module, nn.AdaptiveMaxPool2d) for module in model.modules())
     assert not any(isinstance(module, nn.AdaptiveAvgPool2d) for module in model.modules())

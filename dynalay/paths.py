@@ -31,15 +31,15 @@ DOUBT: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 def fixed_paths(layers: int) -> list[Path]:
-    """Paths worth trying, the empty and the full one left out.
+    """Paths worth trying: the empty one, the full one, and then others.
 
-    All of them for few layers; else each layer alone, all but one, and all up to or from one of them.
+    The others are all there are for few layers; else each layer alone, all but one, and all up to or above one of them.
     """
     everything = tuple(range(1, layers + 1))
     if layers <= ALL_PATHS:
-        found = [path for length in range(1, layers) for path in itertools.combinations(everything, length)]
+        others = [path for length in range(1, layers) for path in itertools.combinations(everything, length)]
     else:
-        found = [
+        others = [
             path
             for layer in everything
             for path in (
@@ -49,7 +49,7 @@ def fixed_paths(layers: int) -> list[Path]:
                 everything[layer:],
             )
         ]
-    return [path for path in dict.fromkeys(found) if 0 < len(path) < layers]
+    return list(dict.fromkeys([(), everything, *others]))
 
 
 def table(paths: Sequence[Path], layers: int, device: torch.device | str = "cpu") -> Tensor:
@@ -98,12 +98,10 @@ def control_points(
         layers: of the network.
         taken: by knob, the path of each sample under the agent.
         bare_logits: [samples, classes].
-        correct: whether a path's answer is right, float [samples, paths], for the empty path, the full one and then
-            those of `fixed_paths`.
+        correct: whether the answer of each of `fixed_paths` is right, float [samples, paths].
         macs: of each of these, after a bare pass, [paths].
     """
-    everything = tuple(range(1, layers + 1))
-    paths = [(), everything, *fixed_paths(layers)]
+    paths = fixed_paths(layers)
     return [
         OperatingPoint(0, "never"),
         OperatingPoint(1, "always"),

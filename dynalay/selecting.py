@@ -169,7 +169,7 @@ class Selecting(AdaptiveClassifier):
 
     def _choose(self, sweep: Sweep, knob: float) -> Tensor:
         """The answers when the agent decides."""
-        view = value.View(sweep)
+        view = value.View.of(sweep)
         price = torch.full((len(sweep.hidden),), max(float(knob), PRICES[0]), device=sweep.hidden.device)
         for layer in range(self.layers):
             sweep.arrive(layer)
@@ -220,8 +220,7 @@ class Selecting(AdaptiveClassifier):
         return own + self._controls(own, validation) if self.controls else own
 
     def _controls(self, own: list[OperatingPoint], validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
-        paths = [(), tuple(range(1, self.layers + 1)), *fixed_paths(self.layers)]
-        paths = list(dict.fromkeys(paths))
+        paths = fixed_paths(self.layers)
         taken: dict[float, list[Path]] = {point.knob: [] for point in own}
         bare_logits, correct, image = [], [], None
         for images, labels in validation:

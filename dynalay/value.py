@@ -101,33 +101,36 @@ def look_components(network: SleepingNetwork) -> dict[str, Component]:
     }
 
 
+@dataclass
 class View:
-    """What the agent sees of a sweep.
+    """What the agent sees of a sweep; `before` gives it as numbers.
 
-    In this order: the pooled state of each stage, the newest there is; the newest answer and the bare one, each as top
-    probability, entropy, margin, probabilities and logits / 4; which layers are evaluated; the layer in question; the
-    logarithm of the price, scaled, and its square.
-
-    Args:
-        sweep: that knows its bare pass.
+    Attributes:
+        sweep: one that knows its bare pass.
+        pooled: the mean of ReLU(u) of each stage, the newest there is, each [batch, channels].
+        bare_answer: `answer_features` of the bare answer.
     """
 
-    def __init__(self, sweep: Sweep) -> None:
+    sweep: Sweep
+    pooled: list[Tensor]
+    bare_answer: Tensor
+
+    @classmethod
+    def of(cls, sweep: Sweep) -> "View":
+        """The view of a sweep that is about to begin."""
         assert sweep.bare is not None, "the agent looks at the bare pass first"
-        self.sweep = sweep
-        self.pooled = [sweep.meter(f"stage{stage}.look", u) for stage, u in enumerate(sweep.bare.inputs, start=1)]
-        self.bare_answer = answer_features(sweep.bare.logits)
+        pooled = [sweep.meter(f"stage{stage}.look", u) for stage, u in enumerate(sweep.bare.inputs, start=1)]
+        return cls(sweep, pooled, answer_features(sweep.bare.logits))
 
     def twice(self, sweep: Sweep) -> "View":
         """The same view of `sweep`, which is this view's doubled."""
-        other = object.__new__(View)
-        other.sweep = sweep
-        other.pooled = [torch.cat([each, each]) for each in self.pooled]
-        other.bare_answer = torch.cat([self.bare_answer, self.bare_answer])
-        return other
+        return View(sweep, [torch.cat([each] * 2) for each in self.pooled], torch.cat([self.bare_answer] * 2))
 
     def before(self, layer: int, price: Tensor) -> Tensor:
         """What is seen in front of `layer`, float32 [batch, inputs]; looks again only at rows that have changed.
+
+        In this order: the pooled states; the newest answer and the bare one, each as `answer_features`; which layers
+        are evaluated; the layer in question; the logarithm of the price, scaled, and its square.
 
         Args:
             layer: where the sweep has arrived.
@@ -227,7 +230,7 @@ def fork(
     bare = network.bare(images, before)
     bare_macs = before.macs(component_macs)
     sweep = Sweep(network, before, bare=bare)
-    view = View(sweep)
+    view = View.of(sweep)
     for lower in range(layer):
         sweep.arrive(lower)
         # Asked even where its advice is not followed: the view stays up to date, and the agent costs next to nothing.

@@ -10,14 +10,15 @@ from dynalay.classifier import OperatingPoint
 
 
 @pytest.mark.parametrize("layers", range(1, 10))
-def test_fixed_paths_are_distinct_and_neither_empty_nor_full(layers):
+def test_fixed_paths_are_distinct_and_begin_with_the_empty_and_the_full_one(layers):
     found = paths.fixed_paths(layers)
+    assert found[:2] == [(), tuple(range(1, layers + 1))]
     assert len(found) == len(set(found))
-    assert all(0 < len(path) < layers and list(path) == sorted(set(path)) for path in found)
+    assert all(list(path) == sorted(set(path)) and set(path) <= set(found[1]) for path in found)
     if layers <= 6:
-        assert len(found) == 2**layers - 2 * (layers > 0)
+        assert len(found) == 2**layers
     else:
-        assert len(found) <= 4 * layers
+        assert len(found) <= 4 * layers + 2
         assert {(layer,) for layer in range(1, layers + 1)} <= set(found)
 
 

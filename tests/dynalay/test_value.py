@@ -128,7 +128,7 @@ def bought(parts: Parts, images: Tensor, price: float, patience: float = 0.0) ->
     with torch.no_grad():
         sweep = Sweep(parts.network, meter, bare=parts.network.bare(images, meter))
         sweep.arrive(0)
-        return value.decide(value.View(sweep), 0, torch.full((len(images),), price), patience)
+        return value.decide(value.View.of(sweep), 0, torch.full((len(images),), price), patience)
 
 
 @pytest.fixture(scope="module")

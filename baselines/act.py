@@ -189,7 +189,8 @@ class ACT(AdaptiveClassifier):
             rows, features, before, output = rows[~halts], features[~halts], total[~halts], output[~halts]
             if not len(rows):
                 break
-        return torch.cat(outputs)[torch.cat(halted).argsort()]
+        # Scores are float32, and so is what they weight, whatever the model computes in.
+        return torch.cat(outputs)[torch.cat(halted).argsort()].to(next(self.parameters()).dtype)
 
     @torch.no_grad()
     def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:

@@ -39,10 +39,12 @@ class Agent(nn.Module):
             states: of each layer, [rows, channels, height, width] or [rows, channels]; none where activations are not
                 seen.
         """
-        seen = scalars
+        # Scalars and memory are float32 whatever the network computes in.
+        dtype = self.embed.weight.dtype
+        seen, memory = scalars.to(dtype), memory.to(dtype)
         if self.norm is not None:
             pooled = [state if state.dim() == 2 else _average(state) for state in states]
-            seen = torch.cat([self.norm(torch.cat(pooled, dim=1)), scalars], dim=1)
+            seen = torch.cat([self.norm(torch.cat(pooled, dim=1)), seen], dim=1)
         memory = self.memory(functional.relu(self.embed(seen)), memory)
         return self.choose(memory), memory
 

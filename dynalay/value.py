@@ -82,6 +82,7 @@ class ValueAgent(nn.Module):
         Args:
             x: [rows, inputs], as `View.before` gives it.
         """
+        x = x.to(self.gain.weight.dtype)
         position = x[:, self.seen + self.layers : self.seen + 2 * self.layers]
         hidden = self.body(torch.cat([(x[:, : self.seen] - self.mean) / self.std, x[:, self.seen :]], dim=1))
         gain, cost = (self.gain(hidden) * position).sum(dim=1), (self.cost(hidden) * position).sum(dim=1)

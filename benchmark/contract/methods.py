@@ -227,6 +227,18 @@ def predictions_are_those_of_classify_and_say_what_they_cost(method: Method) -> 
         assert torch.equal(prediction.macs, meter.macs(model.component_macs())), point
 
 
+def double_and_bfloat16_models_classify(method: Method) -> None:
+    model, points, _, _ = method.trained
+    images, _ = toy(30, seed=17)
+    labels = model.predict(images).labels
+    for dtype, agreement in ((torch.float64, 0.95), (torch.bfloat16, 0.7)):
+        other = copy.deepcopy(model).to(dtype)
+        for point in points[:: max(1, len(points) // 4)]:
+            assert other.predict(images.to(dtype), point=point).logits.isfinite().all(), (dtype, point)
+        agreeing = other.predict(images.to(dtype)).labels == labels
+        assert agreeing.float().mean() >= agreement, dtype
+
+
 def training_is_repeatable_from_its_random_stream(method: Method) -> None:
     losses = []
     for _ in range(2):
@@ -286,6 +298,7 @@ CHECKS: tuple[Callable[[Method], None], ...] = (
     training_runs_its_components_through_the_meter_too,
     forward_gives_logits_that_a_loss_can_use,
     predictions_are_those_of_classify_and_say_what_they_cost,
+    double_and_bfloat16_models_classify,
     training_is_repeatable_from_its_random_stream,
     a_model_is_its_saved_weights,
 )

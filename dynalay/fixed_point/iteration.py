@@ -16,7 +16,8 @@ class Solution:
     """Where each sample's iteration ended; that it did not converge is said here and never by an exception.
 
     Attributes:
-        value: f(z) of the last iterate z at which f was evaluated, [batch, ...]; at least float32.  A sample whose
+        value: f(z) of the last iterate z at which f was evaluated, [batch, ...]; of the type of the start,
+            and at least float32 under autocast.  A sample whose
             iteration left the finite numbers has its start instead.
         iterations: evaluations of f, int64 [batch].
         residual: |f(z) - z| / (|f(z)| + tiny) at that last iterate, in Euclidean norms over the sample's state and with
@@ -46,7 +47,8 @@ def solve(
 
     A finished sample leaves: f and the solver run on the rows that are still active, and nothing that happens to one
     sample depends on the others.  The state is kept in float32 at least, since it holds what the iteration gains; f
-    itself may compute in less (autocast).  Rounding in f bounds the residual from below, for a cell of two convolutions
+    itself may compute in less.  Under autocast f receives that state and returns the value in its type; elsewhere f
+    receives, and the value has, the type of `start`, so that modules in bfloat16 fit.  Rounding in f bounds the residual from below, for a cell of two convolutions
     near 1e-7 in float32 and 2e-3 in bfloat16: a tolerance below that runs to the cap and says so.
 
     Runs in the caller's gradient mode; `fixed_point` is the version to train with.
@@ -77,14 +79,16 @@ def solve(
         raise ValueError(f"solve(max_iterations={max_iterations}, check_every={check_every}): both must be at least 1")
     rule = solver or Picard()
     advance = update or (lambda *inputs, rows: rule(*inputs))
-    start = start.to(torch.promote_types(start.dtype, torch.float32))
+    wide = torch.promote_types(start.dtype, torch.float32)
+    own = wide if torch.is_autocast_enabled(start.device.type) else start.dtype
+    start = start.to(wide)
     z, rows = start, torch.arange(start.shape[0], device=start.device)
     if not len(rows):
-        return Solution(z, rows, z.new_zeros(0), rows.bool())
+        return Solution(z.to(own), rows, z.new_zeros(0), rows.bool())
     history: tuple[Tensor, ...] | None = None
     finished = []
     for iteration in range(1, max_iterations + 1):
-        fz = function(z, rows).to(z.dtype)
+        fz = function(z.to(own), rows).to(wide)
         last = iteration == max_iterations
         if last or iteration % check_every == 0:
             residual, converged, finite = _assess(z.detach(), fz.detach(), relative_tolerance, absolute_tolerance)
@@ -105,10 +109,11 @@ def solve(
         z, *entries = advance(z, fz, *history, rows=rows)
         history = tuple(entries)
     if len(finished) == 1:  # all left together, in order
-        return Solution(*finished[0][1:])
+        value, *rest = finished[0][1:]
+        return Solution(value.to(own), *rest)
     rows, value, iterations, residual, converged = (torch.cat(parts) for parts in zip(*finished, strict=True))
     order = rows.argsort()
-    return Solution(value[order], iterations[order], residual[order], converged[order])
+    return Solution(value[order].to(own), iterations[order], residual[order], converged[order])
 
 
 def _assess(z: Tensor, fz: Tensor, relative: float, absolute: float) -> tuple[Tensor, Tensor, Tensor]:

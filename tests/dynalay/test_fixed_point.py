@@ -272,6 +272,19 @@ def test_half_precision_cells_are_iterated_in_float32(solver):
     torch.testing.assert_close(solution.value, u / 0.7, rtol=0.03, atol=0.01)
 
 
+@each_solver
+def test_a_cell_in_bfloat16_gets_its_own_type_while_the_iteration_keeps_float32(solver):
+    weight = (0.3 * torch.eye(6)).bfloat16()
+    u = torch.randn(3, 6, generator=torch.Generator().manual_seed(0)).bfloat16()
+    solution = solve(
+        lambda z, rows: z @ weight + u[rows], torch.zeros_like(u), solver=solver, relative_tolerance=1e-2
+    )  # fmt: skip
+    assert solution.value.dtype == torch.bfloat16
+    assert solution.residual.dtype == torch.float32
+    assert solution.converged.all()
+    torch.testing.assert_close(solution.value.float(), u.float() / 0.7, rtol=0.03, atol=0.01)
+
+
 @pytest.mark.parametrize("solver", [Anderson(), Broyden()], ids=repr)
 def test_an_update_is_computed_in_full_precision_under_autocast(solver):
     generator = torch.Generator().manual_seed(0)

@@ -47,9 +47,10 @@ def solve(
 
     A finished sample leaves: f and the solver run on the rows that are still active, and nothing that happens to one
     sample depends on the others.  The state is kept in float32 at least, since it holds what the iteration gains; f
-    itself may compute in less.  Under autocast f receives that state and returns the value in its type; elsewhere f
-    receives, and the value has, the type of `start`, so that modules in bfloat16 fit.  Rounding in f bounds the residual from below, for a cell of two convolutions
-    near 1e-7 in float32 and 2e-3 in bfloat16: a tolerance below that runs to the cap and says so.
+    itself may compute in less.  Under autocast f receives that state, and the value has its type; elsewhere f
+    receives, and the value has, the type of `start`, so that modules in bfloat16 fit.  Rounding in f bounds the
+    residual from below, for a cell of two convolutions near 1e-7 in float32 and 2e-3 in bfloat16: a tolerance below
+    that runs to the cap and says so.
 
     Runs in the caller's gradient mode; `fixed_point` is the version to train with.
 

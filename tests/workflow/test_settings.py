@@ -1,4 +1,4 @@
-"""What the pipeline is told on the command line: understood, or refused before anything runs."""
+"""What the command line may say to the pipeline: understood, or refused before anything runs."""
 
 import pytest
 

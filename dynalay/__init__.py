@@ -46,6 +46,7 @@ from dynalay.introspective import IntrospectiveClassifier
 from dynalay.meter import Meter
 from dynalay.network import FPINetwork, InnerState
 from dynalay.operators import UncountedOperatorError
+from dynalay.pretrained import PretrainedError
 from dynalay.regularisation import bound_gain, jacobian_norm
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Phase",
     "Picard",
     "Prediction",
+    "PretrainedError",
     "Solution",
     "Solver",
     "TrainingState",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dynalay.components import Component, component_costs
 from dynalay.meter import Meter
+from dynalay.pretrained import Pretrained
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Prediction:
     macs: Tensor
 
 
-class AdaptiveClassifier(nn.Module, ABC):
+class AdaptiveClassifier(Pretrained, ABC):
     """A classifier that may spend a different amount of compute on each sample.
 
     A subclass is constructed as ``Method(image_shape, classes, **parameters)`` where the parameters are keyword-only,

@@ -94,8 +94,19 @@ def test_the_wheel_has_the_three_packages_and_nothing_else(away):
     names = zipfile.ZipFile(away[1]).namelist()
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"dynalay", "baselines", "benchmark"}
+    assert {f"{package}/py.typed" for package in ("dynalay", "baselines", "benchmark")} <= set(names)
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "benchmark").rglob("*") if path.is_file()}
     assert {name for name in shipped if "__pycache__" not in name} <= set(names)
+
+
+def test_a_type_checker_sees_the_types_of_the_library(away):
+    folder, _ = away
+    (folder / "user.py").write_text(
+        "from dynalay import DynaLay\nreveal_type(DynaLay.from_pretrained('here').classes)\n"
+    )
+    python = folder / "venv" / "bin" / "python"
+    command = (sys.executable, "-m", "mypy", "--python-executable", python, "--cache-dir", folder / "cache", "user.py")
+    assert '"builtins.int"' in run(*command, folder=folder)
 
 
 def test_a_method_of_a_third_package_is_trained_and_stands_in_the_tables(away):

@@ -8,6 +8,7 @@ takes a model trained for a few steps.  The tests run all checks over the method
 import copy
 import functools
 import inspect
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 
@@ -266,6 +267,15 @@ def a_model_is_its_saved_weights(method: Method) -> None:
         assert torch.equal(meter.executions, again_meter.executions)
 
 
+def a_saved_model_is_built_again_from_its_folder(method: Method) -> None:
+    model = method.build().eval()
+    images, _ = toy(3, seed=18)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        restored = type(model).from_pretrained(folder)
+    assert torch.equal(restored.predict(images).logits, model.predict(images).logits)
+
+
 def _rows_seen(meter: Meter) -> tuple[Counter[str], list[torch.utils.hooks.RemovableHandle]]:
     """How many rows each component's module is given from now on."""
     seen: Counter[str] = Counter()
@@ -301,4 +311,5 @@ CHECKS: tuple[Callable[[Method], None], ...] = (
     double_and_bfloat16_models_classify,
     training_is_repeatable_from_its_random_stream,
     a_model_is_its_saved_weights,
+    a_saved_model_is_built_again_from_its_folder,
 )

@@ -30,14 +30,15 @@ def finish(run: Run, folder: Path, model: nn.Module, progress: Progress) -> None
 
 
 def is_trained(run: Run, folder: Path) -> bool:
-    """Whether the model in `folder` is this run's, and run.json says how it was made.
+    """Whether the model in `folder` is this run's, with its history, and run.json says how it was made.
 
     Raises:
         UserError: the model is damaged.
     """
     digest = checkpoint.weights_digest(folder / "model.safetensors")
     description = provenance.read(folder)
-    return provenance.owns(run, description, digest) and "training_seconds" in description
+    is_whole = "training_seconds" in description and (folder / "history.csv").exists()
+    return is_whole and provenance.owns(run, description, digest)
 
 
 def clear(folder: Path, restart: bool) -> None:

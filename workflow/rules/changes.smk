@@ -60,9 +60,10 @@ def prepared_mark(wildcards) -> str:
 
 
 def is_changed(run) -> bool:
-    """Whether the trained run on disk is another one than the configuration describes."""
+    """Whether the trained run on disk is another one than the configuration describes, or has lost its history."""
     folder = run.folder(Path(RESULTS))
-    return (folder / "trained").exists() and not run.is_described_by(provenance.read(folder))
+    is_whole = (folder / "history.csv").exists() and run.is_described_by(provenance.read(folder))
+    return (folder / "trained").exists() and not is_whole
 
 
 def changed_mark(wildcards) -> list[str]:

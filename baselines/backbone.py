@@ -86,6 +86,16 @@ class Backbone(ResNet):
         return self.layer1, self.layer2, self.layer3
 
     @property
+    def units(self) -> list[nn.Module]:
+        """The residual units of all stages, in order."""
+        return [unit for stage in self.stages for unit in stage]
+
+    @property
+    def unit_shapes(self) -> list[tuple[int, int, int]]:
+        """(channels, height, width) after each unit."""
+        return [shape for shape, stage in zip(self.shapes, self.stages, strict=True) for _ in stage]
+
+    @property
     def head(self) -> nn.Sequential:
         """The last stage's features to logits."""
         return nn.Sequential(self.global_pool, self.fc)

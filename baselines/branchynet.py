@@ -13,7 +13,7 @@ searched jointly on the validation split.  An exit with threshold 0 can never be
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from baselines.backbone import Backbone
-from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
+from baselines.exits import EarlyExitNetwork, State
+from dynalay.classifier import OperatingPoint, TrainingState
 from dynalay.components import Component
 from dynalay.meter import Meter
 from dynalay.parts import pooled_linear
 
 
-class BranchyNet(AdaptiveClassifier):
+class BranchyNet(EarlyExitNetwork):
     """A ResNet with early exits.
 
     An operating point's setting is one entropy threshold (nats) for each early exit; its knob is the share of the full
@@ -59,14 +60,14 @@ class BranchyNet(AdaptiveClassifier):
         exit_weight: float = 1.0,
         points: int = 12,
     ) -> None:
-        super().__init__(image_shape, classes)
         backbone = Backbone(image_shape, classes, depth, channels, strides, pool)
-        units: list[nn.Module] = [unit for stage in backbone.stages for unit in stage]
+        units = backbone.units
         per_stage = len(units) // 3
         if exits is None:
             exits = tuple(sorted({1, per_stage, 2 * per_stage}))
         if list(exits) != sorted(set(exits)) or not all(1 <= exit_ < len(units) for exit_ in exits) or not exits:
             raise ValueError(f"exits={exits} must be ascending numbers of units from 1 to {len(units) - 1}")
+        super().__init__(image_shape, classes, exits=len(exits) + 1)
         self.exit_weight = exit_weight
         self.points = points
 
@@ -75,7 +76,7 @@ class BranchyNet(AdaptiveClassifier):
         segments[0].insert(0, backbone.stem)
         self.segments = nn.ModuleList(nn.Sequential(*segment) for segment in segments)
         # What an exit sees, and thus what the next segment starts from.
-        self._shapes = [backbone.shapes[(exit_ - 1) // per_stage] for exit_ in exits] + [backbone.shapes[-1]]
+        self._shapes = [backbone.unit_shapes[exit_ - 1] for exit_ in (*exits, len(units))]
         self.branches = nn.ModuleList(_branch(shape[0], classes, pool) for shape in self._shapes[:-1])
         self.head = backbone.head
 
@@ -93,58 +94,26 @@ class BranchyNet(AdaptiveClassifier):
                 components[f"exit{n + 1}"] = Component(self.branches[n], (self._shapes[n],))
         return components | {"head": Component(self.head, (self._shapes[-1],))}
 
-    def _all_exits(self, images: Tensor, meter: Meter) -> list[Tensor]:
-        """Logits [batch, classes] of every exit, the last included."""
-        features, logits = images, []
-        for n in range(1, len(self.branches) + 1):
-            features = meter(f"segment{n}", features)
-            logits.append(meter(f"exit{n}", features))
-        features = meter(f"segment{len(self.segments)}", features)
-        return [*logits, meter("head", features)]
+    def run_exit(self, n: int, state: State, memory: State, rows: Tensor, meter: Meter) -> tuple[Tensor, State]:
+        return meter("head" if n == self.exits else f"exit{n}", *state, rows=rows), ()
+
+    def score(self, logits: Tensor) -> Tensor:
+        """The entropy in nats."""
+        return entropy(logits)
+
+    def leaves(self, scores: Tensor, threshold: float) -> Tensor:
+        return scores < threshold
+
+    def is_run(self, threshold: float) -> bool:
+        """An exit with threshold 0 can never be taken."""
+        return threshold > 0
 
     def training_loss(
         self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        *early, last = [functional.cross_entropy(logits, labels) for logits in self._all_exits(images, meter)]
+        *early, last = [functional.cross_entropy(logits, labels) for logits in self.all_exits(images, meter)]
         logs = {f"exit{n}_loss": loss.detach() for n, loss in enumerate(early, start=1)}
         return last + self.exit_weight * sum(early), logs | {"head_loss": last.detach()}
-
-    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
-        rows, features = torch.arange(len(images), device=images.device), images
-        answered, answers = [], []
-        for n, threshold in enumerate(point.setting, start=1):
-            features = meter(f"segment{n}", features, rows=rows)
-            if threshold > 0:
-                logits = meter(f"exit{n}", features, rows=rows)
-                leaves = entropy(logits) < threshold
-                answered.append(rows[leaves])
-                answers.append(logits[leaves])
-                rows, features = rows[~leaves], features[~leaves]
-            if not len(rows):
-                break
-        else:
-            features = meter(f"segment{len(self.segments)}", features, rows=rows)
-            answered.append(rows)
-            answers.append(meter("head", features, rows=rows))
-        return torch.cat(answers)[torch.cat(answered).argsort()]
-
-    def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
-        components = self.components()
-        *early, last = self._all_exits(images, Meter(components, len(images), images.device))
-        entropies = [entropy(logits) for logits in early]
-        for point in points:
-            meter = Meter(components, len(images), images.device)
-            answers, stays = last.clone(), torch.ones(len(images), dtype=torch.bool, device=images.device)
-            for n, threshold in enumerate(point.setting):
-                meter.count(f"segment{n + 1}", stays)
-                if threshold > 0:
-                    meter.count(f"exit{n + 1}", stays)
-                    leaves = stays & (entropies[n] < threshold)
-                    answers[leaves] = early[n][leaves]
-                    stays = stays & ~leaves
-            meter.count(f"segment{len(self.segments)}", stays)
-            meter.count("head", stays)
-            yield answers, meter
 
     @torch.no_grad()
     def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
@@ -152,7 +121,7 @@ class BranchyNet(AdaptiveClassifier):
         entropies, correct = [], []
         components = self.components()
         for images, labels in validation:
-            logits = torch.stack(self._all_exits(images, Meter(components, len(images), images.device)), dim=1)
+            logits = torch.stack(self.all_exits(images, Meter(components, len(images), images.device)), dim=1)
             entropies.append(entropy(logits[:, :-1]))
             correct.append(logits.argmax(dim=2) == labels[:, None])
         macs = dict(zip(components, self.component_macs().tolist(), strict=True))

@@ -1,17 +1,20 @@
-"""Networks with early exits: what SDN and MSDNet have in common.
+"""Networks with early exits: what BranchyNet, SDN and MSDNet have in common.
 
-The network is cut into segments, each followed by an exit that classifies. A sample leaves at the first exit whose
-confidence, the highest probability of its answer, reaches that exit's threshold; the last exit takes all who are left.
-The methods differ in what segments and exits are made of, in how they are trained, and in how thresholds are chosen.
+The network is cut into segments, each followed by an exit that classifies. A sample leaves at the first exit at which
+it is sure enough, by that exit's threshold; the last exit takes all who are left. Unless a method says otherwise, how
+sure it is is the highest probability of its answer. The methods differ in what segments and exits are made of, in how
+they are trained, and in how thresholds are chosen.
 """
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint
+from dynalay.confidence import max_probability
 from dynalay.meter import Meter
 
 #: What a segment hands to the next one, or an exit to the next exit: tensors of the samples still in the batch.
@@ -22,7 +25,8 @@ class EarlyExitNetwork(AdaptiveClassifier):
     """A chain of segments with an exit after each.
 
     A subclass declares the components ``segment1`` ... ``segmentN`` and runs its exits in `run_exit`. An operating
-    point's setting holds a threshold for each early exit; None stands for an exit that is not run.
+    point's setting holds a threshold for each early exit; None stands for an exit that is not run, unless `is_run`
+    says otherwise.
 
     Args:
         image_shape: (channels, height, width) of the normalised input.
@@ -51,6 +55,18 @@ class EarlyExitNetwork(AdaptiveClassifier):
             meter: what executes.
         """
 
+    def score(self, logits: Tensor) -> Tensor:
+        """What is compared with a threshold, float [rows], from [rows, classes]: the highest probability."""
+        return max_probability(logits)
+
+    def leaves(self, scores: Tensor, threshold: Any) -> Tensor:
+        """Whether samples with these scores, [rows], leave at an exit with this threshold: bool [rows]."""
+        return scores >= threshold
+
+    def is_run(self, threshold: Any) -> bool:
+        """Whether an early exit with this threshold is run at all."""
+        return threshold is not None
+
     def run_segment(self, n: int, state: State, rows: Tensor, meter: Meter) -> State:
         """What segment `n` (from 1) makes of the state of `rows`."""
         output = meter(f"segment{n}", *state, rows=rows)
@@ -73,17 +89,21 @@ class EarlyExitNetwork(AdaptiveClassifier):
         state: State = (images,)
         memory: State = ()
         answered, answers = [], []
-        for n, threshold in enumerate((*point.setting, -torch.inf), start=1):
+        for n, threshold in enumerate(point.setting, start=1):
             state = self.run_segment(n, state, rows, meter)
-            if threshold is None:
+            if not self.is_run(threshold):
                 continue
             logits, memory = self.run_exit(n, state, memory, rows, meter)
-            leaves = confidence(logits) >= threshold
+            leaves = self.leaves(self.score(logits), threshold)
             answered.append(rows[leaves])
             answers.append(logits[leaves])
             rows, state, memory = rows[~leaves], _kept(state, ~leaves), _kept(memory, ~leaves)
             if not len(rows):
                 break
+        else:
+            state = self.run_segment(self.exits, state, rows, meter)
+            answered.append(rows)
+            answers.append(self.run_exit(self.exits, state, memory, rows, meter)[0])
         return torch.cat(answers)[torch.cat(answered).argsort()]
 
     def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
@@ -91,7 +111,7 @@ class EarlyExitNetwork(AdaptiveClassifier):
         rows = torch.arange(len(images), device=images.device)
         state: State = (images,)
         memory: State = ()
-        answers, sure, of_segment, of_exit = [], [], [], []
+        answers, scores, of_segment, of_exit = [], [], [], []
         for n in range(1, self.exits + 1):
             before = meter.executions[0].clone()
             state = self.run_segment(n, state, rows, meter)
@@ -100,34 +120,30 @@ class EarlyExitNetwork(AdaptiveClassifier):
             of_segment.append(between - before)
             of_exit.append(meter.executions[0] - between)
             answers.append(logits)
-            sure.append(confidence(logits))
+            scores.append(self.score(logits))
         for point in points:
             meter = Meter(components, len(images), images.device)
             chosen, stays = answers[-1].clone(), torch.ones_like(rows, dtype=torch.bool)
-            for n, threshold in enumerate((*point.setting, -torch.inf)):
+            for n, threshold in enumerate(point.setting):
                 meter.executions[stays] += of_segment[n]
-                if threshold is None:
+                if not self.is_run(threshold):
                     continue
                 meter.executions[stays] += of_exit[n]
-                leaves = stays & (sure[n] >= threshold)
+                leaves = stays & self.leaves(scores[n], threshold)
                 chosen[leaves] = answers[n][leaves]
                 stays = stays & ~leaves
+            meter.executions[stays] += of_segment[-1] + of_exit[-1]
             yield chosen, meter
 
     @torch.no_grad()
     def validated(self, validation: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-        """Every exit's confidence, the last included, on the validation split: float [samples, exits], on the CPU."""
+        """Every exit's `score`, the last included, on the validation split: float [samples, exits], on the CPU."""
         components = self.components()
         parts = []
         for images, _ in validation:
             logits = self.all_exits(images, Meter(components, len(images), images.device))
-            parts.append(torch.stack([confidence(each) for each in logits], dim=1).cpu())
+            parts.append(torch.stack([self.score(each) for each in logits], dim=1).cpu())
         return torch.cat(parts)
-
-
-def confidence(logits: Tensor) -> Tensor:
-    """The highest probability of each answer, float [rows], from [rows, classes]."""
-    return logits.float().softmax(dim=1).amax(dim=1)
 
 
 def _kept(state: State, stays: Tensor) -> State:

@@ -42,18 +42,16 @@ class GatedResNet(AdaptiveClassifier):
     def __init__(self, backbone: Backbone, image_shape: tuple[int, int, int], classes: int, points: int) -> None:
         super().__init__(image_shape, classes)
         self.points = points
-        units: list[Any] = [unit for stage in backbone.stages for unit in stage]
-        per_stage = len(units) // len(backbone.stages)
+        units: list[Any] = backbone.units
         self.stem = backbone.stem
         self.branches = nn.ModuleList(
             nn.Sequential(unit.conv1, unit.bn1, unit.act1, unit.conv2, unit.bn2) for unit in units
         )
         self.shortcuts = nn.ModuleList(unit.downsample or nn.Identity() for unit in units)
         self.head = backbone.head
-        after = [backbone.shapes[k // per_stage] for k in range(len(units))]
         #: (channels, height, width) of what each block receives.
-        self.input_shapes = [backbone.stem_shape, *after[:-1]]
-        self._features_shape = after[-1]
+        self.input_shapes = [backbone.stem_shape, *backbone.unit_shapes[:-1]]
+        self._features_shape = backbone.shapes[-1]
 
     @property
     def blocks(self) -> int:

@@ -32,6 +32,7 @@ from baselines.exits import EarlyExitNetwork, State
 from dynalay.classifier import OperatingPoint, TrainingState
 from dynalay.components import Component
 from dynalay.meter import Meter
+from dynalay.parts import pooled_linear
 
 #: Channels grow by so many times `growth` at each scale, and bottlenecks are so many times as wide as what they feed.
 FACTORS = (1, 2, 4)
@@ -255,11 +256,8 @@ def _bottleneck(inputs: int, outputs: int, factor: int, stride: int = 1) -> nn.S
 
 
 def _classifier(inputs: int, channels: int, classes: int, pool: str) -> nn.Sequential:
-    pooling = nn.AdaptiveAvgPool2d(1) if pool == "average" else nn.AdaptiveMaxPool2d(1)
     return nn.Sequential(
         *_convolution(inputs, channels, stride=2),
         *_convolution(channels, channels, stride=2),
-        pooling,
-        nn.Flatten(),
-        nn.Linear(channels, classes),
+        *pooled_linear(channels, classes, pool),
     )

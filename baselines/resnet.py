@@ -3,20 +3,13 @@
 He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016; see `baselines.backbone`.
 """
 
-import math
-from collections.abc import Iterable
 from typing import Literal
 
-from torch import Tensor
-from torch.nn import functional
-
 from baselines.backbone import Backbone
-from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
-from dynalay.components import Component
-from dynalay.meter import Meter
+from baselines.fixed import FixedNetwork
 
 
-class ResNet(AdaptiveClassifier):
+class ResNet(FixedNetwork):
     """One component that runs once, one operating point.
 
     Args:
@@ -40,17 +33,3 @@ class ResNet(AdaptiveClassifier):
     ) -> None:
         super().__init__(image_shape, classes)
         self.network = Backbone(image_shape, classes, depth, channels, strides, pool)
-
-    def components(self) -> dict[str, Component]:
-        return {"network": Component(self.network, (self.image_shape,))}
-
-    def training_loss(
-        self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return functional.cross_entropy(meter("network", images), labels), {}
-
-    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
-        return meter("network", images)
-
-    def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
-        return [OperatingPoint(knob=math.nan)]

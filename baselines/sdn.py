@@ -70,9 +70,8 @@ class SDN(EarlyExitNetwork):
         points: int = 12,
     ) -> None:
         backbone = Backbone(image_shape, classes, depth, channels, strides, pool)
-        units: list[nn.Module] = [unit for stage in backbone.stages for unit in stage]
-        shapes = [backbone.shapes[k // (len(units) // 3)] for k in range(len(units))]
-        places = _places(backbone, units, shapes, image_shape)
+        units, shapes = backbone.units, backbone.unit_shapes
+        places = _places(backbone, image_shape)
         super().__init__(image_shape, classes, exits=len(places) + 1)
         self.points = points
         self.zero_time_waste = zero_time_waste
@@ -227,13 +226,11 @@ class Ensemble(nn.Module):
         return torch.einsum("j,njc->nc", self.log_weights.exp(), log_probabilities) + self.log_bias
 
 
-def _places(
-    backbone: Backbone, units: list[nn.Module], shapes: list[tuple[int, int, int]], image_shape: tuple[int, int, int]
-) -> dict[int, float]:
+def _places(backbone: Backbone, image_shape: tuple[int, int, int]) -> dict[int, float]:
     """After how many units each internal classifier stands, and its share of the backbone's compute."""
-    starts = [backbone.stem_shape, *shapes[:-1]]
+    starts = [backbone.stem_shape, *backbone.unit_shapes[:-1]]
     stem = component_cost(Component(backbone.stem, (image_shape,))).macs
-    costs = [component_cost(Component(unit, (start,))).macs for unit, start in zip(units, starts, strict=True)]
+    costs = [component_cost(Component(unit, (start,))).macs for unit, start in zip(backbone.units, starts, strict=True)]
     spent = torch.tensor([stem, *costs], dtype=torch.float64).cumsum(dim=0)[1:-1] / (stem + sum(costs))
     nearest = [int((spent - place).abs().argmin()) for place in PLACES]
     return {unit + 1: float(spent[unit]) for unit in sorted(set(nearest))}

@@ -5,22 +5,17 @@ transitions, cells and head. Networks of several depths are the frontier of what
 adaptive compute at all, so whatever DynaLay has above it is owed to its choosing or its iterating.
 """
 
-import math
-from collections.abc import Iterable
 from itertools import chain
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
-from dynalay.components import Component
-from dynalay.meter import Meter
+from baselines.fixed import FixedNetwork
 from dynalay.parts import image_parts
 
 
-class Static(AdaptiveClassifier):
+class Static(FixedNetwork):
     """One component that runs once, one operating point.
 
     Args:
@@ -53,20 +48,6 @@ class Static(AdaptiveClassifier):
         parts = image_parts(image_shape, classes, tuple(widths), tuple(steps), cell, pool)
         layers = [_Layer(*layer) for layer in zip(parts.transitions, parts.cells, strict=True)]
         self.network = nn.Sequential(parts.stem, *layers, parts.head)
-
-    def components(self) -> dict[str, Component]:
-        return {"network": Component(self.network, (self.image_shape,))}
-
-    def training_loss(
-        self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return functional.cross_entropy(meter("network", images), labels), {}
-
-    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
-        return meter("network", images)
-
-    def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
-        return [OperatingPoint(math.nan)]
 
 
 class _Layer(nn.Module):

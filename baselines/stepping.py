@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from baselines.exits import State, confidence
+from baselines.exits import State
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint
 from dynalay.components import Component
+from dynalay.confidence import max_probability
 from dynalay.meter import Meter
 from dynalay.parts import image_parts
 
@@ -122,7 +123,7 @@ class SteppingNetwork(AdaptiveClassifier):
                 halts = torch.full_like(rows, n >= point.knob, dtype=torch.bool)
             elif point.policy == "max_probability":
                 logits = meter("head", state[0], rows=rows)
-                halts = confidence(logits) >= point.knob
+                halts = max_probability(logits) >= point.knob
             else:
                 halts = change(before[0], state[0]) <= point.knob
             if n == self.steps:
@@ -151,7 +152,7 @@ class SteppingNetwork(AdaptiveClassifier):
             changes.append(change(before, state[0]))
         logits = torch.stack(answers)
         met = {"own": torch.stack(scores), "converged": -torch.stack(changes)}
-        met["max_probability"] = torch.stack([confidence(answer) for answer in answers])
+        met["max_probability"] = torch.stack([max_probability(answer) for answer in answers])
         head = list(components).index("head")
         for point in points:
             if point.policy == "always":
@@ -177,7 +178,7 @@ class SteppingNetwork(AdaptiveClassifier):
             before = self.start(states[0][0])[0]
             for state, score in zip(states[:-1], scores[:-1], strict=True):
                 compared["own"].append(score.cpu())
-                compared["max_probability"].append(confidence(meter("head", state[0])).cpu())
+                compared["max_probability"].append(max_probability(meter("head", state[0])).cpu())
                 compared["converged"].append(change(before, state[0]).cpu())
                 before = state[0]
         levels = torch.linspace(0, 1, self.points)

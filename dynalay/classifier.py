@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dynalay.components import Component, component_costs
+from dynalay.components import Component, ComponentCost, component_costs
 from dynalay.meter import Meter
 from dynalay.pretrained import Pretrained
 
@@ -215,9 +215,14 @@ class AdaptiveClassifier(Pretrained, ABC):
     def component_macs(self) -> Tensor:
         """MACs of one execution of each component for one sample: int64 [components], on the CPU; counted once."""
         if not hasattr(self, "_component_macs"):
-            costs = component_costs(self.components())
-            self._component_macs = torch.tensor([cost.macs for cost in costs.values()])
+            self._component_macs = torch.tensor([cost.macs for cost in self.component_costs().values()])
         return self._component_macs
+
+    def component_costs(self) -> dict[str, ComponentCost]:
+        """What one execution of each component costs for one sample, in the order of `components`; counted once."""
+        if not hasattr(self, "_component_costs"):
+            self._component_costs = component_costs(self.components())
+        return self._component_costs
 
     def _macs_as_run(self, meter: Meter) -> Tensor:
         """`component_macs` for the input shapes that a meter saw; counted once for each combination of shapes."""

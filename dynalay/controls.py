@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from dynalay import policies
+from dynalay import confidence, policies
 from dynalay.classifier import OperatingPoint
 from dynalay.policies import Policy
 
@@ -39,8 +39,8 @@ def control_points(
         sequences: by price, the layers that the agent evaluated for each sample of the validation split.
         logits: of that split after 0, 1, ... rounds of `policies.always`, each [samples, classes].
     """
-    doubts = _quantiles(policies.entropy, logits, thresholds)
-    confidences = _quantiles(policies.max_probability, logits, thresholds)
+    doubts = _quantiles(confidence.entropy, logits, thresholds)
+    sure = _quantiles(confidence.max_probability, logits, thresholds)
     return [
         OperatingPoint(0, "never"),
         *(OperatingPoint(count, "always") for count in range(1, rounds + 1)),
@@ -51,7 +51,7 @@ def control_points(
             for price, taken in sequences.items()
         ),
         *(OperatingPoint(value, "entropy") for value in doubts),
-        *(OperatingPoint(value, "max_probability") for value in confidences),
+        *(OperatingPoint(value, "max_probability") for value in sure),
     ]
 
 

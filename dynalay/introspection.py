@@ -1,11 +1,10 @@
 """Introspection: what the agent sees of the inner state."""
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dynalay.confidence import sureness
 from dynalay.network import InnerState
 
 #: Prices at or below this are shown to the agent as this: the logarithm needs an end.
@@ -32,13 +31,10 @@ def scalars(state: InnerState, rows: Tensor, round_: int, rounds: int, previous:
         previous: int64 [batch], each sample's previous action.
         price: float [batch].
     """
-    probabilities = state.logits[rows].detach().float().softmax(dim=1)
-    highest = probabilities.topk(2, dim=1).values
-    entropy = -torch.xlogy(probabilities, probabilities).sum(dim=1) / math.log(probabilities.shape[1])
     layers = state.residuals.shape[1]
     return torch.cat(
         [
-            torch.stack([highest[:, 0], entropy, highest[:, 0] - highest[:, 1]], dim=1),
+            sureness(state.logits[rows].detach()),
             state.residuals[rows].clamp(1e-6, 1).log10() / 3,
             state.converged[rows].float(),
             torch.full((len(rows), 1), (round_ - 1) / rounds, device=rows.device),

@@ -42,8 +42,8 @@ class IntrospectiveClassifier(AdaptiveClassifier):
     the trained model gives the whole curve; it is the knob of the operating points.
 
     The network learns under random choices, with a loss after every round; the agent from the network as it is then.
-    By default both learn from the first step to the last.  Or in three phases: in the warm-up the network, then the
-    agent, and nothing else; then both.
+    By default both learn from the first step to the last.  With phases, only the network learns at first (the
+    warm-up), then only the agent, then both.
 
     Args:
         network: any stem, FPI layers and head; the states are [channels, height, width] or [channels].
@@ -57,8 +57,8 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         reward: what an answer is worth: 1 if it is correct, or the probability it gives to the label.
         redundancy_penalty: for each choice of a layer that already is at its fixed point.
         estimator: of the agent's gradient: "reinforce" or "gumbel"; see `dynalay.estimators`.
-        warmup_share, joint_share: of all steps; the agent's own phase takes what is between.  Without a warm-up there
-            is but the joint phase (shares 0 and 1), and without FPI layers but the warm-up.
+        warmup_share, joint_share: of all steps; the agent's own phase takes what is between.  With shares 0 and 1
+            there is only the joint phase; without FPI layers, only the warm-up.
         direct_weight: of the direct pass in the warm-up's loss; every later round has weight 1.
         jacobian_penalty: weight of the layers' mean squared Jacobian norm in the warm-up's loss.
     """

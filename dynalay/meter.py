@@ -90,17 +90,6 @@ class Meter:
             for name, component in self.components.items()
         }
 
-    def count(self, name: str, rows: Tensor | None = None) -> None:
-        """Add one execution of `name` to each of `rows`, whose outputs an earlier run has already computed.
-
-        Only for `AdaptiveClassifier.classify_at`, which decides several operating points from one run.
-
-        Args:
-            name: a component's name.
-            rows: int64, distinct samples, or bool [samples]; None means all of them.
-        """
-        self.executions[slice(None) if rows is None else rows, self._column[name]] += 1
-
     def note(self, name: str, values: Tensor, rows: Tensor | None = None) -> None:
         """Record `values` [len(rows)] of `rows` under `name`; other samples hold NaN (floats) or -1 (integers)."""
         if name not in self.notes:

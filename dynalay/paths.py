@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from dynalay import policies
+from dynalay import confidence, policies
 from dynalay.classifier import OperatingPoint
 from dynalay.controls import SHARES
 
@@ -25,8 +25,8 @@ ALL_PATHS = 6
 QUANTILES = 100
 #: The rules that look at the bare answer, as doubt: above the threshold, the longer path is taken.
 DOUBT: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "entropy": policies.entropy,
-    "max_probability": lambda logits: 1 - policies.max_probability(logits),
+    "entropy": confidence.entropy,
+    "max_probability": lambda logits: 1 - confidence.max_probability(logits),
 }
 
 

@@ -5,13 +5,13 @@ the round (from 1) and every sample's previous action (int64 [batch]); it return
 re-evaluate layer l.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dynalay.confidence import entropy, max_probability
 from dynalay.introspection import scalars
 from dynalay.meter import Meter
 from dynalay.network import InnerState
@@ -181,17 +181,6 @@ def always(layers: Sequence[int], rounds: int) -> Policy:
         return torch.full_like(rows, layers[(round_ - 1) % len(layers)] if round_ <= rounds else 0)
 
     return policy
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """The answer's entropy as a share of the entropy of chance, [...] from logits [..., classes]."""
-    probabilities = logits.float().softmax(dim=-1)
-    return -torch.xlogy(probabilities, probabilities).sum(dim=-1) / math.log(probabilities.shape[-1])
-
-
-def max_probability(logits: Tensor) -> Tensor:
-    """The answer's highest probability, [...] from logits [..., classes]."""
-    return logits.float().softmax(dim=-1).amax(dim=-1)
 
 
 def entropy_threshold(layers: Sequence[int], threshold: float) -> Policy:

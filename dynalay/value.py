@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dynalay.components import Component
+from dynalay.confidence import sureness
 from dynalay.meter import Meter
-from dynalay.policies import entropy
 from dynalay.rows import take
 from dynalay.sleeping import SleepingNetwork, Sweep
 
@@ -156,10 +156,7 @@ class View:
 def answer_features(logits: Tensor) -> Tensor:
     """Top probability, entropy (over that of chance), margin, probabilities, logits / 4: [rows, 3 + 2 classes]."""
     logits = logits.float()
-    probabilities = logits.softmax(dim=1)
-    top = probabilities.topk(2, dim=1).values
-    scalars = torch.stack([top[:, 0], entropy(logits), top[:, 0] - top[:, 1]], dim=1)
-    return torch.cat([scalars, probabilities, logits / 4], dim=1)
+    return torch.cat([sureness(logits), logits.softmax(dim=1), logits / 4], dim=1)
 
 
 def decide(view: View, layer: int, price: Tensor, patience: float = 0.0) -> Tensor:

@@ -40,7 +40,7 @@ class Estimate:
         return (self.value - reach)[()], (self.value + reach)[()]
 
     def p_value(self, margin: float, direction: Literal["greater", "less"]) -> Floats:
-        """One-sided p: how surprising the estimate would be if the truth lay on `margin` or on the wrong side of it.
+        """One-sided p-value of the null hypothesis that the truth is at `margin` or on the wrong side of it.
 
         Without any spread (error 0) there is no t. All `freedom + 1` values then lie on one side of the margin, which
         has the probability 2 ** -(freedom + 1) if the margin is their median: the sign test.
@@ -52,7 +52,7 @@ class Estimate:
         return np.where(np.asarray(self.error) == 0, sign_test, p)[()]
 
     def two_sided_p_value(self, value: float = 0.0) -> Floats:
-        """How surprising the estimate would be if the truth lay at `value`."""
+        """Two-sided p-value of the null hypothesis that the truth is `value`."""
         return np.minimum(2 * np.minimum(self.p_value(value, "greater"), self.p_value(value, "less")), 1)
 
 

@@ -17,7 +17,6 @@ from benchmark.experiment import provenance
 from benchmark.experiment.attempt import attempt
 from benchmark.files import write_json
 from benchmark.training.gpu_slots import gpu_slot
-from dynalay.components import component_costs
 
 #: Batches of evaluation are small already, whatever the recipe's batch_size.
 USE_LESS_MEMORY = "evaluate where there is more memory (--device cpu computes in the machine's own)"
@@ -37,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
         model = load_trained(run, dataset, folder, device)
         provenance.warn_of_changes()
         started = time.perf_counter()
-        costs = component_costs(model.components())
+        costs = model.component_costs()
         frame = evaluate(model, dataset, device)
         write_json(
             folder / "costs.json",

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from baselines.exits import confidence
 from baselines.msdnet import FACTORS, MSDNet, exit_shares, solve_thresholds
 from baselines.sdn import FIRST_WEIGHT, SDN, Ensemble, MixedPool
 from dynalay.classifier import OperatingPoint, TrainingState
+from dynalay.confidence import max_probability
 from dynalay.meter import Meter
 
 SHAPE, CLASSES = (2, 12, 12), 3
@@ -36,7 +36,7 @@ def test_a_sample_gets_the_answer_of_the_first_exit_that_is_sure_enough(name):
     model, images = NETWORKS[name](), torch.randn(20, *SHAPE)
     with torch.no_grad():
         exits = model.all_exits(images, Meter(model.components(), 20))
-        sure = torch.stack([confidence(logits) for logits in exits], dim=1)
+        sure = torch.stack([max_probability(logits) for logits in exits], dim=1)
         thresholds = tuple(sure[:, n].median().item() for n in range(model.exits - 1))
         meter = Meter(model.components(), 20)
         logits = model.classify(images, OperatingPoint(0.5, setting=thresholds), meter)

@@ -28,7 +28,7 @@ figures: $(ENVIRONMENT) ## Redraw an experiment's figures
 
 # Records hold no images. Only pictures of inputs need them; offline, everything else is still drawn.
 reference: $(ENVIRONMENT) ## Redraw the published results, results/reference/, from their records
-	for experiment in $(notdir $(wildcard results/reference/*)); do \
+	for experiment in $(patsubst results/reference/%/,%,$(wildcard results/reference/*/)); do \
 	  python -m benchmark data --config config/$$experiment.yaml || echo 'The gallery is drawn without these.'; \
 	  snakemake --forceall --config experiment=config/$$experiment.yaml results=results/reference partial=true || exit; done
 

@@ -91,7 +91,7 @@ def test_what_is_not_a_description_describes_nothing():
         assert not RUN.is_described_by(description)
 
 
-@pytest.mark.parametrize("experiment", sorted(path.name for path in REFERENCE.iterdir()))
+@pytest.mark.parametrize("experiment", sorted(path.name for path in REFERENCE.glob("*/")))
 def test_the_published_results_are_those_of_their_configurations(experiment):
     runs = configuration.load(ROOT / "config" / f"{experiment}.yaml").runs()
     assert runs

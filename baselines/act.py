@@ -5,14 +5,24 @@ Figurnov et al., "Spatially Adaptive Computation Time for Residual Networks", CV
 
 In a stage of L units with outputs x_1 ... x_L:
 
-- halting score: h_n = sigmoid(W_n pool(x_n) + b_n) for n < L, and h_L = 1;
+- halting score: h_n = sigmoid(W_n f(x_n) + b_n) for n < L, and h_L = 1; f pools by average over the image, and then, as
+  in Figurnov's code, applies batch norm and a leaky ReLU of slope 0.1 (their equation has the pooling alone);
 - units evaluated: N = min{n : h_1 + ... + h_n >= 1 - epsilon};
 - halting distribution: p_n = h_n for n < N, and p_N = R = 1 - (h_1 + ... + h_{N-1}), the remainder;
 - the stage's output: sum_{n <= N} p_n x_n;
 - ponder cost: rho = N + R, whose gradient is that of R.
 
-The loss is cross-entropy plus tau times the sum of the stages' ponder costs.  As in Figurnov's code, training computes
+The loss is cross-entropy plus tau times the sum of the stages' ponder costs. As in Figurnov's code, training computes
 all units for all samples; at inference a sample that has halted leaves the batch until the next stage.
+
+Training has two phases. In the first the backbone learns alone, as a plain ResNet; in the second everything learns,
+from halting scores near sigmoid(-3), at which a stage's output is nearly its last unit's. Figurnov et al. start from a
+trained ResNet on ImageNet (the commands of their code for CIFAR-10 do not). If it halts from the first step, ACT
+collapses on mazes: while cross-entropy is flat, the ponder cost is all that moves the scores, Adam makes their steps
+as large for any tau, and a first score above 1 - epsilon has no gradient any more.
+
+Departures. The backbone is the suite's, with post-activation units and ReLU; Figurnov's has pre-activation units and,
+on CIFAR-10, leaky ReLUs. Both phases share one training, each with a learning-rate cycle of its own.
 
 The published method has one operating point, 1 - epsilon = 0.99, and one training for each budget.  To trace a curve
 with one trained model the suite also sweeps the halting threshold 1 - epsilon at inference; that sweep is ours.
@@ -26,10 +36,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from baselines.backbone import Backbone
-from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint, Phase, TrainingState
 from dynalay.components import Component
 from dynalay.meter import Meter
-from dynalay.parts import pooled_linear
 
 
 class Halting(NamedTuple):
@@ -66,6 +75,9 @@ def halt(scores: Tensor, threshold: float) -> Halting:
 class ACT(AdaptiveClassifier):
     """A ResNet whose stages halt for each sample by itself.
 
+    It learns in two phases: "backbone", in which every unit is evaluated and a stage's output is its last unit's, and
+    "halting", as in the papers.
+
     An operating point's knob is the halting threshold 1 - epsilon.
 
     Args:
@@ -76,10 +88,13 @@ class ACT(AdaptiveClassifier):
         strides: of the backbone's three stages.
         pool: how the head pools, "average" or "maximum".
         tau: the price of ponder cost in the loss; the budget that training aims at.  The default is ours.
+        backbone_share: of all steps, those in which the backbone learns alone, without halting.
         epsilon: how far below 1 the halting scores' sum may stay; the papers' by default.
         halting_bias: the b_n that training starts from; Figurnov's by default, at which nearly all units are evaluated.
         points: into how many steps of compute, nearly even, the sweep of the threshold divides the range.
     """
+
+    version = 2  # it learnt to halt from the first step on
 
     def __init__(
         self,
@@ -91,6 +106,7 @@ class ACT(AdaptiveClassifier):
         strides: tuple[int, int, int] = (1, 2, 2),
         pool: Literal["average", "maximum"] = "average",
         tau: float = 0.03,
+        backbone_share: float = 0.5,
         epsilon: float = 0.01,
         halting_bias: float = -3.0,
         points: int = 12,
@@ -98,6 +114,9 @@ class ACT(AdaptiveClassifier):
         super().__init__(image_shape, classes)
         if depth < 14:
             raise ValueError(f"depth={depth} leaves one unit a stage, and ACT nothing to decide; take 14 or more")
+        if not 0 < backbone_share < 1:
+            raise ValueError(f"backbone_share={backbone_share} must lie between 0 and 1: both phases need steps")
+        self.phases = (Phase("backbone"), Phase("halting", backbone_share))
         self.tau = tau
         self.threshold = 1 - epsilon
         self.points = points
@@ -108,12 +127,9 @@ class ACT(AdaptiveClassifier):
         self.stem = backbone.stem
         self.stages = nn.ModuleList(backbone.stages)
         self.halting = nn.ModuleList(
-            nn.ModuleList(pooled_linear(stage_channels, 1) for _ in range(self.units - 1))
+            nn.ModuleList(_halting_unit(stage_channels, halting_bias) for _ in range(self.units - 1))
             for stage_channels in channels
         )
-        for name, parameter in self.halting.named_parameters():
-            if name.endswith("bias"):
-                nn.init.constant_(parameter, halting_bias)
         self.head = backbone.head
 
     @property
@@ -132,6 +148,14 @@ class ACT(AdaptiveClassifier):
                 if n < self.units:
                     components[f"stage{k}.halting{n}"] = Component(gates[n - 1], (shape,))
         return components | {"head": Component(self.head, (shape,))}
+
+    def _plain(self, images: Tensor, meter: Meter) -> Tensor:
+        """Logits of the backbone without halting."""
+        features = meter("stem", images)
+        for k in range(1, len(self.stages) + 1):
+            for n in range(1, self.units + 1):
+                features = meter(f"stage{k}.unit{n}", features)
+        return meter("head", features)
 
     def _all_units(self, images: Tensor, meter: Meter) -> tuple[Tensor, list[Tensor]]:
         """Logits with every unit evaluated for every sample, and each stage's halting scores [batch, units]."""
@@ -158,6 +182,9 @@ class ACT(AdaptiveClassifier):
     def training_loss(
         self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        if state.phase == "backbone":
+            loss = functional.cross_entropy(self._plain(images, meter), labels)
+            return loss, {"classification_loss": loss.detach()}
         logits, stage_scores = self._all_units(images, meter)
         classification = functional.cross_entropy(logits, labels)
         stages = [halt(scores, self.threshold) for scores in stage_scores]
@@ -211,3 +238,12 @@ class ACT(AdaptiveClassifier):
         # Four digits: thresholds closer than that are one point.
         thresholds = {float(f"{threshold:.4g}") for threshold in quantiles.tolist()}
         return [OperatingPoint(threshold) for threshold in sorted(thresholds | {self.threshold})]
+
+
+def _halting_unit(channels: int, bias: float) -> nn.Sequential:
+    """The logit of h_n from x_n, as in Figurnov's code: [rows, channels, height, width] to [rows, 1]."""
+    linear = nn.Linear(channels, 1)
+    nn.init.constant_(linear.bias, bias)
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(channels, eps=1e-3), nn.LeakyReLU(0.1), linear
+    )

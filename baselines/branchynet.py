@@ -6,9 +6,21 @@ Teerapittayanon, McDanel & Kung, "BranchyNet: Fast Inference via Early Exiting f
 - Inference: a sample leaves at the first exit n where the entropy of softmax(logits_n) is below T_n, else at the end.
 
 As in the paper's ResNet there are branches after the first residual unit and after the first stage; a third one, after
-the second stage, is ours, and so are the form of a branch (one strided convolution of twice the channels, norm, ReLU,
-pooling, linear), the equal weights, and the choice of the thresholds: the paper screens a few by hand, here they are
-searched jointly on the validation split.  An exit with threshold 0 can never be taken, so its branch is not run.
+the second stage, is ours.
+
+Departures. Every branch here has one form: a strided 3x3 convolution to twice the channels, batch norm, ReLU, pooling
+and a linear layer. The branches of the paper's ResNet-110 differ from each other; in the authors' code
+(`networks/resnet_cifar10.py`)
+
+- the first is ReLU, local response normalisation, two 3x3 convolutions to 32 channels at full resolution, each with
+  ReLU, maximum pooling by 2, and two linear layers, from all 7,200 numbers to 3,600 and from there to the classes;
+- the second is one more residual unit of 16 channels and a linear layer from all 14,400 numbers to the classes.
+
+The first one's larger linear layer alone costs 26 M MACs, which pays beside a ResNet-110 (about 250 M) and not beside
+the smaller networks of this suite. The authors' code also trains the main network alone first; here all exits learn
+together from the first step. The equal weights are ours, and so is the choice of the thresholds: the paper screens a
+few by hand, here they are searched jointly on the validation split. An exit with threshold 0 can never be taken, so
+its branch is not run.
 """
 
 import itertools

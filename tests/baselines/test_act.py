@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from baselines.act import ACT, halt
+from baselines.resnet import ResNet
 from dynalay.classifier import OperatingPoint, TrainingState
 from dynalay.meter import Meter
 
@@ -123,7 +124,7 @@ def test_inference_of_a_batch_is_that_of_each_sample_by_itself(threshold):
 def test_the_loss_is_cross_entropy_plus_tau_times_ponder_cost():
     # In evaluation mode batch norm does not mix the samples, so the reference of one sample holds.
     model, images, labels = _model(tau=0.125), _images(6), torch.tensor([0, 1, 2, 3, 0, 1])
-    state = TrainingState(0.0, torch.Generator())
+    state = TrainingState(0.0, torch.Generator(), "halting")
     loss, logs = model.training_loss(images, labels, _meter(model, 6), state)
     references = [_reference(model, image, 0.99) for image in images]
     classification = functional.cross_entropy(torch.stack([logits for logits, _, _ in references]), labels)
@@ -136,16 +137,22 @@ def test_the_loss_is_cross_entropy_plus_tau_times_ponder_cost():
 
 
 def test_ponder_cost_alone_teaches_the_gates_to_halt_earlier():
-    model = _model(tau=1.0)
+    model, labels = _model(tau=1.0), torch.zeros(8, dtype=torch.int64)
     _, logs = model.training_loss(
-        _images(8), torch.zeros(8, dtype=torch.int64), _meter(model, 8), TrainingState(0.0, torch.Generator())
+        _images(8),
+        labels,
+        _meter(model, 8),
+        TrainingState(0.0, torch.Generator(), "halting"),
     )
     assert not logs["ponder_cost"].requires_grad
     optimizer = torch.optim.SGD(model.halting.parameters(), lr=1.0)
     before = logs["ponder_cost"]
     for _ in range(5):
         loss, logs = model.training_loss(
-            _images(8), torch.zeros(8, dtype=torch.int64), _meter(model, 8), TrainingState(0.0, torch.Generator())
+            _images(8),
+            labels,
+            _meter(model, 8),
+            TrainingState(0.0, torch.Generator(), "halting"),
         )
         optimizer.zero_grad()
         (loss - logs["classification_loss"]).backward()
@@ -156,11 +163,71 @@ def test_ponder_cost_alone_teaches_the_gates_to_halt_earlier():
 @torch.no_grad()
 def test_a_fresh_network_evaluates_nearly_all_units():
     model = _model(halting_bias=-3.0)
-    biases = [value for name, value in model.halting.named_parameters() if name.endswith("bias")]
-    assert [bias.item() for bias in biases] == [-3.0] * 9
     meter = _meter(model, 8)
     model.classify(_images(8), model.default_point, meter)
     assert meter.executions.float().mean() > 0.9
+
+
+def _loss(model: ACT, images: Tensor, phase: str, progress: float = 0.0) -> Tensor:
+    labels = torch.arange(len(images)) % 4
+    return model.training_loss(
+        images, labels, _meter(model, len(images)), TrainingState(progress, torch.Generator(), phase)
+    )[0]
+
+
+def test_the_backbone_learns_first_and_then_both():
+    phases = _model(backbone_share=0.25).phases
+    assert [(phase.name, phase.start) for phase in phases] == [("backbone", 0.0), ("halting", 0.25)]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_phase_without_steps_is_refused(share):
+    with pytest.raises(ValueError, match="both phases need steps"):
+        _model(backbone_share=share)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@torch.no_grad()
+def test_in_the_backbones_phase_the_loss_is_that_of_the_plain_resnet(training):
+    model, images = _model(), _images(8)
+    resnet = ResNet(SHAPE, 4, depth=26, channels=(4, 6, 8))
+    weights = [value for name, value in model.state_dict().items() if not name.startswith("halting.")]
+    # Both hold the same parts in the same order: stem, stages, head.
+    names = list(resnet.state_dict())
+    resnet.load_state_dict(dict(zip(names, weights, strict=True)))
+    model.train(training)
+    resnet.train(training)
+    meter = Meter(resnet.components(), 8)
+    expected, _ = resnet.training_loss(images, torch.arange(8) % 4, meter, TrainingState(0.0, torch.Generator()))
+    torch.testing.assert_close(_loss(model, images, "backbone"), expected)
+
+
+@pytest.mark.parametrize(("phase", "learns"), [("backbone", False), ("halting", True)])
+def test_halting_units_learn_in_their_own_phase_only(phase, learns):
+    model = _model(tau=0.125)
+    _loss(model, _images(8), phase).backward()
+    gradients = [parameter.grad for parameter in model.halting.parameters()]
+    assert any(gradient is not None and gradient.abs().max() > 0 for gradient in gradients) == learns
+    assert all(parameter.grad is not None for stage in model.stages for parameter in stage.parameters())
+
+
+@torch.no_grad()
+def test_the_second_phase_begins_where_the_first_one_ends():
+    # The rarer halting is at first, the closer is the network to its backbone.
+    gaps = []
+    for bias in (-3.0, -6.0, -12.0):
+        model = _model(halting_bias=bias, tau=0.0)
+        gaps.append((_loss(model, _images(8), "halting") - _loss(model, _images(8), "backbone")).abs().item())
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[-1] < 1e-3
+
+
+@torch.no_grad()
+def test_halting_does_not_depend_on_the_scale_of_the_features_in_training():
+    model, images = _model().train(), _images(8)
+    unit = next(model.halting[0].children())
+    features = images.mean(dim=1, keepdim=True).repeat(1, 4, 1, 1) + torch.randn(8, 4, 1, 1)
+    torch.testing.assert_close(unit(features), unit(100 * features), rtol=0.02, atol=0.02)
 
 
 @torch.no_grad()

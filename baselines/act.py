@@ -39,6 +39,7 @@ from baselines.backbone import Backbone
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint, Phase, TrainingState
 from dynalay.components import Component
 from dynalay.meter import Meter
+from dynalay.rows import gathered, partition, take
 
 
 class Halting(NamedTuple):
@@ -211,13 +212,15 @@ class ACT(AdaptiveClassifier):
             total = before + score
             halts = total >= threshold
             output = output + torch.where(halts, 1 - before, score)[:, None, None, None] * features
-            halted.append(rows[halts])
-            outputs.append(output[halts])
-            rows, features, before, output = rows[~halts], features[~halts], total[~halts], output[~halts]
+            leave, stay = partition(halts)
+            if len(leave):
+                halted.append(take(rows, leave))
+                outputs.append(take(output, leave))
+            rows, features, before, output = (take(part, stay) for part in (rows, features, total, output))
             if not len(rows):
                 break
         # Scores are float32, and so is what they weight, whatever the model computes in.
-        return torch.cat(outputs)[torch.cat(halted).argsort()].to(next(self.parameters()).dtype)
+        return gathered(halted, outputs).to(next(self.parameters()).dtype)
 
     @torch.no_grad()
     def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:

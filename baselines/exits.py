@@ -16,6 +16,7 @@ from torch import Tensor
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint
 from dynalay.confidence import max_probability
 from dynalay.meter import Meter
+from dynalay.rows import gathered, partition, take
 
 #: What a segment hands to the next one, or an exit to the next exit: tensors of the samples still in the batch.
 State = tuple[Tensor, ...]
@@ -94,17 +95,18 @@ class EarlyExitNetwork(AdaptiveClassifier):
             if not self.is_run(threshold):
                 continue
             logits, memory = self.run_exit(n, state, memory, rows, meter)
-            leaves = self.leaves(self.score(logits), threshold)
-            answered.append(rows[leaves])
-            answers.append(logits[leaves])
-            rows, state, memory = rows[~leaves], _kept(state, ~leaves), _kept(memory, ~leaves)
+            leave, stay = partition(self.leaves(self.score(logits), threshold))
+            if len(leave):
+                answered.append(take(rows, leave))
+                answers.append(take(logits, leave))
+            rows, state, memory = take(rows, stay), _kept(state, stay), _kept(memory, stay)
             if not len(rows):
                 break
         else:
             state = self.run_segment(self.exits, state, rows, meter)
             answered.append(rows)
             answers.append(self.run_exit(self.exits, state, memory, rows, meter)[0])
-        return torch.cat(answers)[torch.cat(answered).argsort()]
+        return gathered(answered, answers)
 
     def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
         meter = Meter(components := self.components(), len(images), images.device)
@@ -146,5 +148,5 @@ class EarlyExitNetwork(AdaptiveClassifier):
         return torch.cat(parts)
 
 
-def _kept(state: State, stays: Tensor) -> State:
-    return tuple(part[stays] for part in state)
+def _kept(state: State, stay: Tensor) -> State:
+    return tuple(take(part, stay) for part in state)

@@ -21,6 +21,7 @@ from baselines.backbone import Backbone
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint
 from dynalay.components import Component
 from dynalay.meter import Meter
+from dynalay.rows import added, take
 
 #: The threshold on a gate's probability that the papers use.
 PUBLISHED_THRESHOLD = 0.5
@@ -91,10 +92,8 @@ class GatedResNet(AdaptiveClassifier):
     def run_block(self, k: int, features: Tensor, rows: Tensor, meter: Meter) -> Tensor:
         """Block k for the whole batch, with its branch on `rows` (int64, in order) alone."""
         output = self._shortcut(k, features, meter)
-        if len(rows) == len(features):
-            return functional.relu(output + meter(f"block{k + 1}.branch", features))
         if len(rows):
-            output = output.index_add(0, rows, meter(f"block{k + 1}.branch", features[rows], rows=rows))
+            output = added(output, rows, meter(f"block{k + 1}.branch", take(features, rows), rows=rows))
         return functional.relu(output)
 
     def train_block(self, k: int, features: Tensor, gate: Tensor, meter: Meter) -> Tensor:

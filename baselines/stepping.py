@@ -21,6 +21,7 @@ from dynalay.components import Component
 from dynalay.confidence import max_probability
 from dynalay.meter import Meter
 from dynalay.parts import image_parts
+from dynalay.rows import gathered, partition, take
 
 
 class SteppingNetwork(AdaptiveClassifier):
@@ -128,14 +129,17 @@ class SteppingNetwork(AdaptiveClassifier):
                 halts = change(before[0], state[0]) <= point.knob
             if n == self.steps:
                 halts = torch.ones_like(halts)
-            if halts.any():
-                leaving = rows[halts]
-                answers.append(meter("head", state[0][halts], rows=leaving) if logits is None else logits[halts])
+            leave, stay = partition(halts)
+            if len(leave):
+                leaving = take(rows, leave)
+                answers.append(
+                    meter("head", take(state[0], leave), rows=leaving) if logits is None else take(logits, leave)
+                )
                 halted.append(leaving)
-            rows, u, state = rows[~halts], u[~halts], tuple(part[~halts] for part in state)
+            rows, u, state = take(rows, stay), take(u, stay), tuple(take(part, stay) for part in state)
             if not len(rows):
                 break
-        return torch.cat(answers)[torch.cat(halted).argsort()]
+        return gathered(halted, answers)
 
     def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
         meter = Meter(components := self.components(), len(images), images.device)

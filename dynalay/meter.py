@@ -1,5 +1,6 @@
 """The meter: components are executed through it and only through it, so that work and its count cannot drift apart."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,6 @@ class Meter:
             another resolution: their costs are those of `components_as_run`.
 
     Attributes:
-        executions: int32 [samples, components], columns in the order of `components`.
         notes: what a model wants recorded of each sample beside the counts, by name, each [samples].
 
     Example:
@@ -47,9 +47,12 @@ class Meter:
         self.components = components
         self.samples = samples
         self.strict = strict
-        self.executions = torch.zeros(samples, len(components), dtype=torch.int32, device=device)
         self.notes: dict[str, Tensor] = {}
         self._column = {name: column for column, name in enumerate(components)}
+        self._executions = torch.zeros(samples, len(components), dtype=torch.int32, device=device)
+        #: What has run and is not in `_executions` yet: times for the whole batch by column, and (column, rows).
+        self._whole: Counter[int] = Counter()
+        self._parts: list[tuple[int, Tensor]] = []
         self._shapes = {name: component.input_shapes for name, component in components.items()} if strict else {}
 
     def __call__(self, name: str, *inputs: Tensor, rows: Tensor | None = None) -> Any:
@@ -72,16 +75,35 @@ class Meter:
             raise KeyError(f"no component {name!r}; the model declares {', '.join(self.components)}")
         component = self.components[name]
         count = self.samples if rows is None else len(rows)
-        shapes = tuple(tuple(tensor.shape) for tensor in inputs)
-        expected = self._shapes.setdefault(name, tuple(shape[1:] for shape in shapes))
-        if shapes != tuple((count, *shape) for shape in expected):
+        expected = self._shapes.get(name)
+        if expected is None:
+            expected = self._shapes[name] = tuple(tuple(tensor.shape[1:]) for tensor in inputs)
+        if [tensor.shape for tensor in inputs] != [(count, *shape) for shape in expected]:
+            shapes = tuple(tuple(tensor.shape) for tensor in inputs)
             source = "its declaration" if self.strict else "its first execution"
             raise ValueError(f"component {name!r} got inputs {shapes} where {source} says {count} of {expected}")
-        if rows is None:
-            self.executions[:, self._column[name]] += 1
+        if rows is None or count == self.samples:
+            self._whole[self._column[name]] += 1
         else:
-            self.executions[rows, self._column[name]] += 1
+            self._parts.append((self._column[name], rows))
         return component.module(*inputs)
+
+    @property
+    def executions(self) -> Tensor:
+        """How often each component ran for each sample: int32 [samples, components], in the order of `components`."""
+        # Added up when somebody asks, since each small operation takes as long as a small component on one sample.
+        if self._whole:
+            times = [self._whole[column] for column in range(len(self.components))]
+            # Not in place: a tensor made in inference mode may be asked for outside of it.
+            self._executions = self._executions + torch.tensor(times, dtype=torch.int32, device=self._executions.device)
+            self._whole.clear()
+        if self._parts:
+            width = len(self.components)
+            cells = torch.cat([rows * width + column for column, rows in self._parts])
+            ones = torch.ones_like(cells, dtype=torch.int32)
+            self._executions = self._executions.view(-1).index_add(0, cells, ones).view(-1, width)
+            self._parts.clear()
+        return self._executions
 
     def components_as_run(self) -> dict[str, Component]:
         """The components with the input shapes that they ran with; the declared shapes where one never ran."""

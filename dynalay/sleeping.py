@@ -18,7 +18,7 @@ from dynalay.cells import CELLS
 from dynalay.components import Component
 from dynalay.meter import Meter
 from dynalay.parts import pooled_linear
-from dynalay.rows import take
+from dynalay.rows import replaced, take
 
 
 class KeyedNorm(nn.Module):
@@ -56,7 +56,7 @@ class KeyedNorm(nn.Module):
             return self._normalised(x, groups[0][0])
         whole = x.clone()
         for number, rows in groups:
-            whole = whole.index_copy(0, rows, self._normalised(x[rows], number).to(x.dtype))
+            whole = replaced(whole, rows, self._normalised(take(x, rows), number))
         return whole
 
     def _normalised(self, x: Tensor, number: int) -> Tensor:
@@ -251,7 +251,7 @@ class Sweep:
             self.hidden = self.bare.inputs[stage]
         if len(rows):
             part = self.meter(f"stage{stage + 1}.transition", below, self._key(stage)[rows], rows=rows)
-            self.hidden = _replaced(self.hidden, rows, part)
+            self.hidden = replaced(self.hidden, rows, part)
             self.unseen[rows] = True
 
     def evaluate(self, layer: int, rows: Tensor) -> None:
@@ -260,7 +260,7 @@ class Sweep:
             return
         u = take(self.hidden, rows)
         state = self.meter(f"layer{layer + 1}.cell", torch.zeros_like(u), u, rows=rows)
-        self.hidden = _replaced(self.hidden, rows, state)
+        self.hidden = replaced(self.hidden, rows, state)
         self.evaluated[rows, layer] = True
         self.stale[rows] = True
         self.unseen[rows] = True
@@ -270,7 +270,7 @@ class Sweep:
         rows = self.stale.nonzero().squeeze(1)
         if len(rows):
             part = self.meter("head", take(self.hidden, rows), rows=rows)
-            self.logits = part if self.logits is None else _replaced(self.logits, rows, part)
+            self.logits = part if self.logits is None else replaced(self.logits, rows, part)
             self.stale = torch.zeros_like(self.stale)
         assert self.logits is not None
         return self.logits
@@ -314,8 +314,3 @@ class Sweep:
             layers = [layer for layer, of in enumerate(self.network.stages) if of == lower]
             key = key + (self.evaluated[:, layers].any(dim=1).long() << lower)
         return key
-
-
-def _replaced(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
-    """`whole` with its `rows` replaced by `part`. Never in place: a bare pass may serve several sweeps."""
-    return part if len(rows) == len(whole) else whole.index_copy(0, rows, part.to(whole.dtype))

@@ -99,3 +99,14 @@ def test_without_strictness_too_a_component_has_one_shape_in_a_batch(shape):
     with pytest.raises(ValueError, match="component 'a' got inputs"):
         meter("a", torch.ones(shape))
     assert meter.executions.tolist() == [[1]] * 3
+
+
+def test_counts_made_in_inference_mode_can_be_read_and_added_to_outside():
+    component = Component(nn.Identity(), ((1,),))
+    with torch.inference_mode():
+        meter = Meter({"first": component, "second": component}, samples=3)
+        meter("first", torch.zeros(3, 1))
+        meter("second", torch.zeros(2, 1), rows=torch.tensor([0, 2]))
+    assert meter.executions.tolist() == [[1, 1], [1, 0], [1, 1]]
+    meter("second", torch.zeros(1, 1), rows=torch.tensor([1]))
+    assert meter.executions.tolist() == [[1, 1], [1, 1], [1, 1]]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dynalay.rows import put, take
+from dynalay.rows import added, gathered, partition, put, replaced, take
 
 
 @pytest.mark.parametrize("rows", [[], [1], [0, 2], [0, 1, 2]])
@@ -34,3 +34,36 @@ def test_what_a_graph_needs_is_not_overwritten():
 
 def test_the_whole_decides_the_type():
     assert put(torch.zeros(2, 1), torch.arange(2), torch.ones(2, 1, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def images(layout):
+    return torch.arange(5 * 2 * 3 * 4.0).reshape(5, 2, 3, 4).contiguous(memory_format=layout)
+
+
+LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+
+
+@LAYOUTS
+@pytest.mark.parametrize("rows", [[], [3], [0, 2, 4], [0, 1, 2, 3, 4]])
+def test_images_keep_their_layout_and_their_values(layout, rows):
+    index, whole = torch.tensor(rows, dtype=torch.int64), images(layout)
+    part = -torch.ones(len(rows), 2, 3, 4)
+    expected, kept = whole.clone(), whole.clone()
+    expected[index] = part
+    for result in (replaced(whole, index, part), put(whole, index, part)):
+        torch.testing.assert_close(result, expected)
+    torch.testing.assert_close(added(kept, index, part), kept.index_add(0, index, part))
+    assert take(kept, index).is_contiguous(memory_format=layout)
+    assert added(kept, index, part).is_contiguous(memory_format=layout)
+    torch.testing.assert_close(take(kept, index), kept[index])
+
+
+@LAYOUTS
+@pytest.mark.parametrize("leaves", [[0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 1, 1, 0, 1]])
+def test_what_was_split_is_gathered_again(layout, leaves):
+    leaves = torch.tensor(leaves, dtype=torch.bool)
+    leave, stay = partition(leaves)
+    assert leave.tolist() == leaves.nonzero().squeeze(1).tolist()
+    assert stay.tolist() == (~leaves).nonzero().squeeze(1).tolist()
+    parts = [(rows, take(images(layout), rows)) for rows in (leave, stay) if len(rows)]
+    torch.testing.assert_close(gathered(*zip(*parts, strict=True)), images(layout))

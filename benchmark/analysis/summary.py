@@ -104,6 +104,7 @@ class _State:
             "seed": self.run.seed,
             "kind": self.run.method_kind,
             "reference": self.run.method == reference,
+            "ground": str(self.run.ground),
             "status": self.status,
             "error": self.error,
             **{name: _number(description.get(name)) for name in COSTS},

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 
 from benchmark.analysis import controls as policies_of
-from benchmark.analysis import statistics
+from benchmark.analysis import departures, statistics
 from benchmark.analysis.equal_compute import (
     area,
     budgets,
@@ -58,6 +58,8 @@ def make(outcomes: Outcomes) -> list[Table]:
         if cells:
             cells = marked(outcomes, cells)
             words = [(maker.__doc__ or ""), _compared(outcomes, cells), note(outcomes, cells)]
+            if maker in COMPARING:
+                words.append(departures.note(outcomes))
             tables.append(Table(maker.__name__, " ".join(" ".join(words).split()), metrics, cells))
     return tables
 
@@ -229,3 +231,5 @@ MAKERS = (
     main_results, budgets, equal_accuracy, static_frontier, area, controls, ablations, overall, training,
     equal_training, calibration,
 )  # fmt: skip
+#: Tables that compare methods on a dataset, whose captions name those that are not on the common ground.
+COMPARING = (main_results, budgets, equal_accuracy, static_frontier, area, equal_training)

@@ -3,11 +3,17 @@
 A dataset's `ground` in the configuration (strides, pooling, widths, ...) is given to every method that has parameters
 of these names.  A method departs from it where the configuration gives it a value of its own, and cannot share a key
 for which it has no parameter; both are named in run.json and in the tables.
+
+A ground of one stage (one entry in `channels`, one in `strides`) is also given to methods that always have several:
+each of their stages is as wide, and only the first has the stride.  Residual stages of one width and resolution are
+one stage, so that is the same ground.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from benchmark.experiment.messages import plain
 
@@ -44,8 +50,17 @@ class Ground:
 NO_GROUND = Ground()
 
 
-def stand(ground: Mapping[str, Any], accepted: Collection[str], own: Mapping[str, Any]) -> Ground:
+def stand(ground: Mapping[str, Any], accepted: Mapping[str, FieldInfo], own: Mapping[str, Any]) -> Ground:
     """A method with parameters `accepted`, to which the configuration gives `own`, on a dataset's `ground`."""
-    departures = {key: own[key] for key in ground if key in own and key in accepted and own[key] != ground[key]}
-    shared = {key: value for key, value in ground.items() if key in accepted and key not in departures}
+    asked = {key: _in_stages(key, ground[key], accepted[key].annotation) for key in ground if key in accepted}
+    departures = {key: own[key] for key, value in asked.items() if key in own and own[key] != value}
+    shared = {key: value for key, value in asked.items() if key not in departures}
     return Ground(shared, departures, tuple(key for key in ground if key not in accepted))
+
+
+def _in_stages(key: str, value: Any, annotation: Any) -> Any:
+    """The value of a single stage for as many stages as the annotation demands; any other value as it is."""
+    stages = get_args(annotation) if get_origin(annotation) is tuple else ()
+    if not isinstance(value, tuple) or len(value) != 1 or ... in stages:
+        return value
+    return (*value, *((1 if key == "strides" else value[0]) for _ in stages[1:]))

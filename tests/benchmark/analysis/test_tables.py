@@ -1,6 +1,7 @@
 import argparse
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from benchmark.analysis.statistics import Estimate
 from benchmark.commands import tables as command
 from benchmark.errors import UserError
 from benchmark.evaluation import records
+from benchmark.experiment.ground import NO_GROUND, Ground
 from tests.benchmark.synthetic import METHODS, REFERENCE_MACS, Experiment, Static
 
 EXPERIMENT = Experiment(samples=300, points=5, missing=("maze/resnet8/seed1",), failed=("digits/dynalay/seed2",))
@@ -129,6 +131,27 @@ def test_ablations_are_the_variants_of_the_method(numbers):
     assert set(numbers.loc["ablations"].index.get_level_values("method")) == {"dynalay", "dynalay-unrolled"}
     ablation = numbers.loc[("ablations", "maze", "dynalay-unrolled", "difference")]
     assert ablation["low"] < -0.02 < ablation["high"]
+
+
+def test_captions_name_what_is_not_on_the_common_ground(tmp_path):
+    experiment = Experiment(samples=60, points=3)
+    configuration = experiment.write(tmp_path)
+    departures = {
+        ("maze", "resnet8"): Ground(departures={"channels": (4, 8, 8)}),
+        ("maze", "dynalay"): Ground(cannot_share=("strides",)),
+        ("digits", "dynalay"): Ground(cannot_share=("strides",)),
+    }
+    runs = {key: replace(run, ground=departures.get(key, NO_GROUND)) for key, run in configuration._runs.items()}
+    summary.write(replace(configuration, _runs=runs), tmp_path)
+    made = {table.name: table for table in tables.make(Outcomes(tmp_path / experiment.name))}
+    said = "Not wholly on the common ground: resnet8 on maze (channels: [4, 8, 8]); dynalay (cannot share strides)."
+    for name in ("main_results", "budgets", "equal_accuracy", "area", "equal_training"):
+        assert made[name].caption.endswith(said), name
+    assert "common ground" not in made["training"].caption
+
+
+def test_where_all_share_the_ground_no_caption_speaks_of_it(outcomes):
+    assert not any("common ground" in table.caption for table in tables.make(outcomes))
 
 
 def test_without_the_reference_relative_numbers_are_holes(tmp_path):

@@ -50,6 +50,16 @@ def test_a_methods_own_value_is_a_departure_unless_it_is_the_grounds(tmp_path):
     assert not found["dynalay"].ground.departures
 
 
+def test_a_ground_of_one_stage_is_given_to_methods_that_always_have_several(tmp_path):
+    found = runs(tmp_path, {"channels": [24], "strides": [2]}, {"resnet8": {"parameters": {"channels": [24, 24, 24]}}})
+    assert found["dynalay"].method_parameters["channels"] == (24,)
+    assert found["dynalay"].method_parameters["strides"] == (2,)
+    assert found["resnet8"].method_parameters["channels"] == (24, 24, 24)
+    assert found["resnet8"].method_parameters["strides"] == (2, 1, 1)
+    assert str(found["resnet8"].ground) == str(found["dynalay"].ground) == ""
+    assert found["narrow"].ground.departures == {"channels": (4, 8, 8)}
+
+
 def test_the_ground_is_part_of_a_runs_identity(tmp_path):
     plain, wide = runs(tmp_path, {}), runs(tmp_path, {"channels": [32, 32, 32]})
     assert plain["resnet8"].digest != wide["resnet8"].digest

@@ -3,6 +3,7 @@
     snakemake --cores 8                                                      the quick experiment
     snakemake --cores 8 --config experiment=config/paper.yaml                another one
     snakemake --cores 8 --config experiment=config/paper.yaml partial=true   tables and figures of what has been recorded
+    snakemake tune --cores 8 --config experiment=config/paper.yaml trials=8  tune all methods, with equal numbers of trials
 
 `--config` also takes `results=` and `data=`, the folders of all results and all data; `device=cpu` or `device=cuda`; and
 `strict=true`, which refuses tables of runs made by different code, versions or hardware.
@@ -41,6 +42,7 @@ if not PARTIAL:
 
     include: "workflow/rules/data.smk"
     include: "workflow/rules/runs.smk"
+    include: "workflow/rules/tuning.smk"
 
 
 include: "workflow/rules/reporting.smk"

@@ -29,7 +29,7 @@ with one trained model the suite also sweeps the halting threshold 1 - epsilon a
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,11 @@ class ACT(AdaptiveClassifier):
     """
 
     version = 2  # it learnt to halt from the first step on
+    search_space: ClassVar = {
+        "tau": (0.003, 0.3, "log"),
+        "backbone_share": (0.3, 0.7, "linear"),
+        "halting_bias": (-4.0, -1.0, "linear"),
+    }
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ suite it would cost as much as it saves, so it has half the backbone's channels.
 by the shares given below, each with a learning-rate cycle of its own.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -52,6 +52,12 @@ class BlockDrop(GatedResNet):
         joint_share: of all steps, those at the end in which both learn, at a tenth of the learning rate.
         points: thresholds of the sweep.
     """
+
+    search_space: ClassVar = {
+        "gamma": (0.3, 10.0, "log"),
+        "backbone_share": (0.4, 0.7, "linear"),
+        "joint_share": (0.05, 0.25, "linear"),
+    }
 
     def __init__(
         self,

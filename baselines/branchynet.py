@@ -26,7 +26,7 @@ its branch is not run.
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,8 @@ class BranchyNet(EarlyExitNetwork):
         exit_weight: w_n of every early exit in the joint loss; the last exit has weight 1.
         points: into how many budgets of compute the search for thresholds divides the range.
     """
+
+    search_space: ClassVar = {"exit_weight": (0.25, 4.0, "log")}
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ of deviation 0.001; target 0.7 and weight 2, their values for CIFAR-10. The firs
 shortcut always runs.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,8 @@ class ConvNetAIG(GatedResNet):
         target_weight: of the target rate in the loss.
         points: thresholds of the sweep.
     """
+
+    search_space: ClassVar = {"target": (0.4, 0.9, "linear"), "target_weight": (0.5, 8.0, "log")}
 
     def __init__(
         self,

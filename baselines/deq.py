@@ -21,7 +21,7 @@ scales solved together. Where a norm of each sample's own statistics hurts, as o
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -56,6 +56,12 @@ class DEQ(AdaptiveClassifier):
         jacobian_penalty: weight of the layers' mean squared Jacobian norm.
         points: how many tolerances the sweep has.
     """
+
+    search_space: ClassVar = {
+        "unrolled_share": (0.1, 0.6, "linear"),
+        "unrolled_iterations": [2, 3, 5],
+        "jacobian_penalty": (0.01, 1.0, "log"),
+    }
 
     def __init__(
         self,

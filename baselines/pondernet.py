@@ -13,7 +13,7 @@ from one training (0.5 is the median). The step function is a cell of the suite 
 networks for its own tasks.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -44,6 +44,8 @@ class PonderNet(SteppingNetwork):
         beta: weight of the divergence from the prior.
         points: how many thresholds each sweep has.
     """
+
+    search_space: ClassVar = {"prior": (0.1, 0.5, "linear"), "beta": (0.001, 0.1, "log")}
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ there is no exploration either. No stablemax, no averaging of weights. The netwo
 transformer.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -56,6 +56,8 @@ class Recursive(SteppingNetwork):
         halting: "q" as HRM, "correctness" as TRM.
         points: how many thresholds each sweep has.
     """
+
+    search_space: ClassVar = {"latent_updates": [1, 2], "halting": ["q", "correctness"]}
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ trainings are far shorter here. Both stages share one training: the second takes
 steps.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,8 @@ class SkipNet(GatedResNet):
         reinforcement_share: of all steps, those of the second stage; its learning rate peaks at a tenth.
         points: thresholds of the sweep.
     """
+
+    search_space: ClassVar = {"alpha": (0.01, 1.0, "log"), "reinforcement_share": (0.1, 0.5, "linear")}
 
     def __init__(
         self,

@@ -100,6 +100,9 @@ class AdaptiveClassifier(Pretrained, ABC):
     #: Parameters that no longer exist, with the value under which old results remain valid.  Both are literals, as
     #: they are read without importing.
     retired: ClassVar[Mapping[str, Any]] = {}
+    #: What tuning may choose besides the learning rate and the weight decay, at most four parameters, as literals: a
+    #: range ``(low, high, "log" or "linear")``, or a list of choices.
+    search_space: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, image_shape: tuple[int, ...], classes: int) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ("dynalay", "baselines", "benchmark", "workflow")  # each may import itself and those before it
 #: The rooms of `benchmark`, from the ground up: each may import its own modules and those of the rooms before it.
 ROOMS = (("errors", "files"), ("experiment",), ("data",), ("training",), ("evaluation",), ("contract",), ("analysis",),
-         ("figures",), ("report",), ("commands",))  # fmt: skip
+         ("tuning",), ("figures",), ("report",), ("commands",))  # fmt: skip
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 #: Runtime dependencies that no file imports.

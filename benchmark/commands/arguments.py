@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that name one run, its folders and its device."""
+    add_grid_arguments(parser)
+    parser.add_argument("--seed", type=int, required=True, help="one of the configuration's seeds")
+
+
+def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name a dataset and a method of an experiment, the folders and the device."""
     parser.add_argument(
         "--config", type=Path, required=True, help="the experiment's configuration, such as config/quick.yaml"
     )
     parser.add_argument("--dataset", required=True, help="a dataset's label in the configuration")
     parser.add_argument("--method", required=True, help="a method's label in the configuration")
-    parser.add_argument("--seed", type=int, required=True, help="one of the configuration's seeds")
     parser.add_argument(
         "--results", type=Path, default=Path("results"), help="the folder of all results (default: results)"
     )
@@ -72,19 +77,19 @@ def named_run(arguments: argparse.Namespace) -> configuration.Run:
     return configuration.load(arguments.config).run(arguments.dataset, arguments.method, arguments.seed)
 
 
-def prepared(arguments: argparse.Namespace) -> "tuple[configuration.Run, Dataset, torch.device]":
-    """The run that the arguments name, its dataset and its device.
+def prepared(run: configuration.Run, arguments: argparse.Namespace) -> "tuple[Dataset, torch.device]":
+    """The run's dataset, as far as the run may see it, and the device that the arguments name.
 
     Raises:
-        UserError: the configuration, the data or the device is not as it should be.
+        UserError: the data or the device is not as it should be.
     """
     from benchmark import data
 
-    run = named_run(arguments)
     compute_with(arguments.threads)
     device = chosen_device(arguments.device)
     data.prepare(run.dataset_kind, run.dataset_parameters, arguments.data)
-    return run, data.load(run.dataset_kind, run.dataset_parameters, arguments.data), device
+    dataset = data.load(run.dataset_kind, run.dataset_parameters, arguments.data)
+    return dataset if run.sees_test else dataset.without_test(), device
 
 
 def chosen_device(name: str) -> "torch.device":

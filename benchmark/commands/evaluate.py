@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
     run = named_run(arguments)
     folder = run.folder(arguments.results)
     with attempt(run, folder, USE_LESS_MEMORY), gpu_slot(arguments.device):
-        _, dataset, device = prepared(arguments)
+        dataset, device = prepared(run, arguments)
         model = load_trained(run, dataset, folder, device)
         provenance.warn_of_changes()
         started = time.perf_counter()

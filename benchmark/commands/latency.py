@@ -16,7 +16,7 @@ import argparse
 import torch
 from torch import Tensor
 
-from benchmark.commands.arguments import add_run_arguments, positive, prepared
+from benchmark.commands.arguments import add_run_arguments, named_run, positive, prepared
 from benchmark.data import Dataset
 from benchmark.errors import UserError, is_out_of_memory
 from benchmark.evaluation import records
@@ -46,8 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Time the run and write its latency.csv."""
+    run = named_run(arguments)
     with gpu_slot(arguments.device):
-        run, dataset, device = prepared(arguments)
+        dataset, device = prepared(run, arguments)
         folder = run.folder(arguments.results)
         model = load_trained(run, dataset, folder, device)
         points = [

@@ -16,6 +16,7 @@ import time
 from benchmark.commands.arguments import add_run_arguments, named_run, prepared
 from benchmark.experiment import provenance
 from benchmark.experiment.attempt import attempt
+from benchmark.experiment.configuration import Run
 from benchmark.training import distributed
 from benchmark.training.gpu_slots import gpu_slot
 from benchmark.training.loop import train
@@ -27,12 +28,25 @@ from benchmark.training.stopping import StopRequest
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run, and where."""
     add_run_arguments(parser)
+    add_restart_argument(parser)
+
+
+def add_restart_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument by which earlier results are discarded."""
     parser.add_argument("--restart", action="store_true", help="discard earlier results and train from the beginning")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Train the run and write its history, run.json and model."""
-    run = named_run(arguments)
+    train_run(named_run(arguments), arguments)
+
+
+def train_run(run: Run, arguments: argparse.Namespace) -> None:
+    """Train any run, with the folders and the device of the arguments.
+
+    Raises:
+        UserError, Preempted: see `benchmark.training.loop.train`.
+    """
     folder = run.folder(arguments.results)
     leads = distributed.rank() == 0
     distributed.require_gpu_each(arguments.device)
@@ -46,7 +60,7 @@ def main(arguments: argparse.Namespace) -> None:
             report("already trained")
             return
         with gpu_slot(arguments.device):
-            _, dataset, device = prepared(arguments)
+            dataset, device = prepared(run, arguments)
             with distributed.joined(device) as team:
                 if leads:
                     clear(folder, arguments.restart)

@@ -17,6 +17,7 @@ from safetensors.torch import load, save
 
 from benchmark.contract.operator_count import operator_macs
 from benchmark.contract.subject import BATCH, CLASSES, SHAPE, Method, classify, toy
+from benchmark.experiment.space import search_space
 from dynalay.classifier import TrainingState
 from dynalay.meter import Meter
 
@@ -30,6 +31,12 @@ def parameters_can_be_read_without_importing(method: Method) -> None:
     options = {each.name: each for each in signature.parameters.values() if each.kind is each.KEYWORD_ONLY}
     assert options.keys() <= read.keys()
     assert all(read[name].default == option.default for name, option in options.items())
+
+
+def every_corner_of_its_search_space_can_be_built(method: Method) -> None:
+    ends = {name: dimension.ends() for name, dimension in search_space(method.kind).items()}
+    for corner in (0, -1):
+        assert method.kind.load()(SHAPE, CLASSES, **{name: values[corner] for name, values in ends.items()})
 
 
 def any_small_image_is_classified(method: Method) -> None:
@@ -292,6 +299,7 @@ def _executed(meter: Meter) -> dict[str, int]:
 
 CHECKS: tuple[Callable[[Method], None], ...] = (
     parameters_can_be_read_without_importing,
+    every_corner_of_its_search_space_can_be_built,
     any_small_image_is_classified,
     a_batch_of_one_and_one_channels_last_are_classified,
     phases_are_in_order_and_begin_with_training,

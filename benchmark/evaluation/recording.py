@@ -58,9 +58,7 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
 @torch.inference_mode()
 def evaluate(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> pd.DataFrame:
     """One row per split, operating point and sample, as `benchmark.evaluation.records` describes them."""
-    found = model.operating_points(batches(dataset.validation, dataset, device))
-    # Two thresholds so close that they have the same name are one point.
-    points = list({point.name: point for point in found}.values())
+    points = _operating_points(model, dataset, device)
     return pd.concat(
         [
             frame
@@ -69,6 +67,19 @@ def evaluate(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) 
         ],
         ignore_index=True,
     )
+
+
+@torch.inference_mode()
+def evaluate_on_validation(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> pd.DataFrame:
+    """The rows of `evaluate` for the validation split and the method's own operating points alone."""
+    points = [point for point in _operating_points(model, dataset, device) if point.policy == "own"]
+    return pd.concat(_recorded(model, dataset, dataset.validation, "validation", points, device), ignore_index=True)
+
+
+def _operating_points(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> list[OperatingPoint]:
+    """The model's operating points; two thresholds so close that they have the same name are one point."""
+    found = model.operating_points(batches(dataset.validation, dataset, device))
+    return list({point.name: point for point in found}.values())
 
 
 def _recorded(

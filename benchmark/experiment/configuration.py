@@ -19,9 +19,10 @@ from benchmark.experiment.messages import explain, mistakes, shown, suggest
 from benchmark.experiment.reading import read
 from benchmark.experiment.runs import Run
 from benchmark.experiment.schema import DatasetEntry, File, MethodEntry, MethodOverride, Recipe
+from benchmark.experiment.tuned import Tuned, read_tuned
 
 #: Folders beside the datasets' in an experiment's results: no dataset can have these names.
-RESERVED = ("figures", "logs", "summary", "tables")
+RESERVED = ("figures", "logs", "summary", "tables", "tuning")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Configuration:
         latency: whether the pipeline times the first seed of every dataset and method.
         dataset_kinds, dataset_parameters: by dataset label, resolved.
         method_kinds: by method label.
+        method_parameters: by method label, as the experiment writes them for all datasets.
+        tuned: the tuned settings that the experiment names, which are part of its runs.
     """
 
     experiment: str
@@ -44,6 +47,8 @@ class Configuration:
     dataset_kinds: Mapping[str, str]
     dataset_parameters: Mapping[str, Mapping[str, Any]]
     method_kinds: Mapping[str, str]
+    method_parameters: Mapping[str, Mapping[str, Any]]
+    tuned: Tuned | None
     _runs: Mapping[tuple[str, str], Run]
 
     @property
@@ -99,8 +104,12 @@ def dataset_defaults(name: str) -> Mapping[str, Any]:
         raise UserError(f"{name} needs parameters from a configuration (--config):\n{explain(error, model)}") from None
 
 
-def load(path: Path | str) -> Configuration:
+def load(path: Path | str, tuned: bool = True) -> Configuration:
     """Read and check a configuration.
+
+    Args:
+        path: of its file.
+        tuned: whether tuned settings that it names enter its runs; tuning itself starts from the runs without them.
 
     Raises:
         UserError: one message that lists every mistake with its key and a remedy.
@@ -110,7 +119,7 @@ def load(path: Path | str) -> Configuration:
         file = File.model_validate(read(path))
     except ValidationError as error:
         raise UserError(f"{path}:\n{explain(error, File)}") from None
-    return _Resolver(path, file).configuration()
+    return _Resolver(path, file, tuned).configuration()
 
 
 class _Resolver:
@@ -119,15 +128,19 @@ class _Resolver:
     Every layer is checked where it stands, so that a mistake is reported once, with the key under which it was made.
     """
 
-    def __init__(self, path: Path, file: File) -> None:
+    def __init__(self, path: Path, file: File, tuned: bool) -> None:
         self.path = path
         self.file = file
+        self.tuned: Tuned | None = None
+        self.wants_tuned = tuned and file.tuned is not None
         self.datasets = {label: entry or DatasetEntry() for label, entry in file.datasets.items()}
         self.methods = {label: entry or MethodEntry() for label, entry in file.methods.items()}
         self.mistakes: list[str] = []
 
     def configuration(self) -> Configuration:
         self._check_file()
+        if self.wants_tuned:
+            self._read_tuned()
         self._check("recipe", Recipe, self.file.recipe)
         datasets = {label: self._dataset(label, entry) for label, entry in self.datasets.items()}
         methods = {label: self._method(label, entry) for label, entry in self.methods.items()}
@@ -150,6 +163,8 @@ class _Resolver:
             dataset_kinds={label: entry.kind or label for label, entry in self.datasets.items()},
             dataset_parameters={dataset: run.dataset_parameters for (dataset, _), run in runs.items()},
             method_kinds={label: entry.kind or label for label, entry in self.methods.items()},
+            method_parameters={label: entry.parameters for label, entry in self.methods.items()},
+            tuned=self.tuned,
             _runs=runs,
         )
 
@@ -223,7 +238,7 @@ class _Resolver:
         parameters = self._check(f"methods.{method}.parameters", of_method.parameters, dict(ground.shared) | own)
         if parameters is None:
             return None
-        return Run(
+        run = Run(
             experiment=self.file.experiment,
             dataset=dataset,
             method=method,
@@ -237,6 +252,28 @@ class _Resolver:
             method_meaning=of_method.meaning,
             ground=ground,
         )
+        return self._tuned(run, of_method)
+
+    def _tuned(self, run: Run, kind: Kind) -> Run:
+        """The run with what tuning chose for it; mistakes are noted."""
+        if self.tuned is None or (choice := self.tuned.choice(run.dataset, run.method)) is None:
+            return run
+        self.mistakes += self.tuned.outdated(run)
+        where = f"tuned: {self.tuned.path}: datasets.{run.dataset}.methods.{run.method}"
+        recipe = self._check(f"{where}.recipe", Recipe, choice.recipe)
+        parameters = self._check(f"{where}.parameters", kind.parameters, choice.parameters, whole=False)
+        return (
+            run
+            if self.mistakes or recipe is None or parameters is None
+            else run.changed(choice.recipe, choice.parameters)
+        )
+
+    def _read_tuned(self) -> None:
+        """The tuned settings that the file names, relative to itself; mistakes are noted."""
+        try:
+            self.tuned = read_tuned(self.path.parent / str(self.file.tuned))
+        except UserError as error:
+            self.mistakes.append(str(error))
 
     def _check(self, where: str, model: Any, given: dict[str, Any], whole: bool = True) -> Any:
         """`given` as the model, or None with the mistakes noted; unless `whole`, keys may still be missing."""

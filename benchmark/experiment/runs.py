@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from benchmark.experiment.ground import NO_GROUND, Ground
 from benchmark.experiment.kinds import UNSTATED, Meaning
@@ -30,6 +30,17 @@ class Run:
     dataset_meaning: Meaning = UNSTATED
     method_meaning: Meaning = UNSTATED
     ground: Ground = NO_GROUND
+
+    #: Whether its evaluation reads the test split.
+    sees_test: ClassVar[bool] = True
+
+    def changed(self, recipe: Mapping[str, Any], parameters: Mapping[str, Any]) -> Self:
+        """The same run with some of its recipe and of its method's parameters set otherwise, all known to be valid."""
+        return replace(
+            self,
+            recipe=Recipe.model_validate(self.recipe.model_dump() | dict(recipe)),
+            method_parameters={**self.method_parameters, **parameters},
+        )
 
     def folder(self, results: Path) -> Path:
         """Where the run's files are."""

@@ -76,6 +76,7 @@ class File(_Strict):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], BeforeValidator(_counted)]
     reference: Label
     latency: bool = False
+    tuned: str | None = None
     recipe: dict[str, Any] = {}
     datasets: dict[Label, DatasetEntry | None]
     methods: dict[Label, MethodEntry | None]

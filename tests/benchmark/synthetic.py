@@ -16,6 +16,7 @@ from scipy.special import ndtr
 
 from benchmark.evaluation import records
 from benchmark.experiment.configuration import Configuration, Recipe, Run
+from benchmark.experiment.tuned import Choice, Tuned, TunedDataset, TunedFile, Values
 
 ROUNDS = 4
 LAYERS = 3
@@ -80,6 +81,7 @@ class Experiment:
         points: operating points of an adaptive method's own policy.
         missing, failed: runs, as "dataset/method/seed<k>", that leave no folder, or a run.json that tells an error.
         seed_spread: standard deviation between seeds of the probability to be right.
+        trials: of tuning, for each method.
     """
 
     datasets: Mapping[str, bool] = field(default_factory=lambda: {"maze": True, "digits": False})
@@ -90,6 +92,7 @@ class Experiment:
     missing: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     seed_spread: float = 0.004
+    trials: int = 0
     name: str = "synthetic"
 
     def configuration(self) -> Configuration:
@@ -107,8 +110,29 @@ class Experiment:
             dataset_kinds={dataset: dataset for dataset in self.datasets},
             dataset_parameters={dataset: {} for dataset in self.datasets},
             method_kinds={method: truth.kind for method, truth in self.methods.items()},
+            method_parameters={method: {} for method in self.methods},
+            tuned=self.tuned(),
             _runs=runs,
         )
+
+    def tuned(self) -> Tuned | None:
+        """Tuned settings after `trials` trials, if there are any; the first method gains nothing, the others do."""
+        if not self.trials:
+            return None
+        budgets = (1e5, 2e6)
+        before = Values(recipe={"learning_rate": 0.004}, parameters={})
+        choices = {}
+        for place, method in enumerate(self.methods):
+            scores = (0.8, *(0.8 + 0.01 * place * ((7 * number) % 5 - 2) for number in range(1, self.trials)))
+            best = scores.index(max(scores))
+            recipe = {"learning_rate": 0.01} if best else {}
+            choices[method] = Choice(trial=best, scores=scores, before=before, recipe=recipe)
+        datasets = {dataset: TunedDataset(budgets=budgets, methods=choices) for dataset in self.datasets}
+        content = TunedFile(
+            experiment=self.name, trials=self.trials, seed=1000, commits=("c0ffee",), dirty=False, versions={},
+            datasets=datasets,
+        )  # fmt: skip
+        return Tuned(Path("tuned.yaml"), content)
 
     def write(self, results: Path) -> Configuration:
         """Write the folder of every run below `results`; returns the configuration."""

@@ -35,6 +35,7 @@ def test_a_wrong_configuration_is_refused_in_one_message_before_anything_runs(tm
         (["device=gpu"], "must be auto, cpu or cuda"),
         (["partial=maybe"], "must be true or false"),
         (["results={seed}"], "braces"),
+        (["trials=0"], "must be a whole number of 1 or more"),
     ],
 )
 def test_a_setting_that_would_be_ignored_is_refused(tmp_path, settings, message):

@@ -15,6 +15,7 @@ REPORTING_SOURCES = (
     "benchmark/analysis",
     "benchmark/figures",
     "benchmark/report",
+    "benchmark/tuning",
     "benchmark/evaluation/records.py",
     *(f"benchmark/commands/{verb}.py" for verb in ("summary", "tables", "verdicts", "figure", "report")),
 )
@@ -47,7 +48,8 @@ def reporting_mark() -> str:
     existing = records(None) if PARTIAL else None
     # Also whether mixed runs are refused: a summary that was made without asking must be made again.
     asked = [configuration.seeds, configuration.reference, configuration.latency, STRICT]
-    state = [source_hashes(), grid, asked, existing]
+    tuned = None if configuration.tuned is None else configuration.tuned.content.model_dump(mode="json")
+    state = [source_hashes(), grid, asked, tuned, existing]
     return f"{EXPERIMENT}/logs/reporting-{hash_of(state)}"
 
 
@@ -56,7 +58,8 @@ REPORTING = reporting_mark()
 
 def prepared_mark(wildcards) -> str:
     """The mark of a run's dataset with its present parameters, in the present data folder."""
-    return f"{PREPARED}/{wildcards.dataset}-{hash_of(run_of(wildcards).resolved()['dataset'])}.ready"
+    run = trial_of(wildcards) if hasattr(wildcards, "number") else run_of(wildcards)
+    return f"{PREPARED}/{run.dataset}-{hash_of(run.resolved()['dataset'])}.ready"
 
 
 def is_changed(run) -> bool:

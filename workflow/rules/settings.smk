@@ -7,7 +7,7 @@ import sys
 from benchmark.errors import UserError
 from benchmark.experiment import configuration as configurations
 
-SETTINGS = ("experiment", "results", "data", "device", "partial", "strict")
+SETTINGS = ("experiment", "results", "data", "device", "partial", "strict", "trials")
 
 
 def folder_setting(key: str) -> str:
@@ -24,6 +24,14 @@ def switch(key: str) -> bool:
     if given not in ("true", "false"):
         raise UserError(f"{key}={given}: must be true or false.")
     return given == "true"
+
+
+def count(key: str, default: int) -> int:
+    """A setting that is a whole number of 1 or more."""
+    given = str(config.get(key, default))
+    if not given.isdigit() or int(given) < 1:
+        raise UserError(f"{key}={given}: must be a whole number of 1 or more.")
+    return int(given)
 
 
 def check_settings() -> None:
@@ -52,6 +60,8 @@ try:
     PARTIAL = switch("partial")
     # Whether to refuse tables of runs made by different code, versions or hardware.
     STRICT = switch("strict")
+    # How many trials `snakemake tune` gives every method on every dataset.
+    TRIALS = count("trials", 8)
     configuration = configurations.load(CONFIGURATION)
 except UserError as error:  # one message, instead of Snakemake's view of an exception
     sys.exit(f"error: {error}")

@@ -31,7 +31,7 @@ SYNTHETIC = sorted(set(figures.names()) - WITHOUT_SYNTHETIC_DATA)
 @pytest.fixture(scope="module")
 def evidence(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
-    experiment = Experiment(samples=60, points=5, missing=("maze/resnet8/seed2",))
+    experiment = Experiment(samples=60, points=5, missing=("maze/resnet8/seed2",), trials=8)
     configuration = experiment.write(results)
     for run in configuration.runs():
         if (folder := run.folder(results)).exists():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.tuning.points import of_records
@@ -29,14 +29,15 @@ def accuracy_within(points: Points, budget: float) -> float:
     return max(found) if any(macs <= budget for macs in points.macs) else points.floor
 
 
+@settings(deadline=None, max_examples=50)
 @given(operating_points, st.floats(0.05, 0.3))
 def test_the_score_is_the_mean_over_log_budgets_of_what_the_best_mixture_reaches(found, floor):
     macs, accuracy = zip(*found, strict=True)
     points = Points(macs, accuracy, floor)
-    budgets = np.geomspace(LOW, HIGH, 4001)
+    budgets = np.geomspace(LOW, HIGH, 501)
     middles = np.sqrt(budgets[1:] * budgets[:-1])
     numerical = np.mean([accuracy_within(points, budget) for budget in middles])
-    assert score(points, LOW, HIGH) == pytest.approx(numerical, abs=2e-3)
+    assert score(points, LOW, HIGH) == pytest.approx(numerical, abs=5e-3)
 
 
 def test_a_static_network_scores_its_accuracy_for_the_doublings_that_it_fits():
@@ -52,6 +53,7 @@ def test_between_two_points_accuracy_is_linear_in_compute():
     assert score(Points((LOW, HIGH), (0.5, 0.9), 0.1), LOW, HIGH) == pytest.approx(expected)
 
 
+@settings(deadline=None)
 @given(operating_points, st.tuples(st.floats(2e4, 4e6), shares))
 def test_one_more_operating_point_never_lowers_the_score(found, more):
     macs, accuracy = zip(*found, strict=True)
@@ -60,6 +62,7 @@ def test_one_more_operating_point_never_lowers_the_score(found, more):
     assert score(after, LOW, HIGH) >= score(before, LOW, HIGH) - 1e-12
 
 
+@settings(deadline=None)
 @given(operating_points, st.floats(1e-3, 1e3))
 def test_the_unit_of_compute_does_not_matter(found, unit):
     macs, accuracy = zip(*found, strict=True)

@@ -115,26 +115,26 @@ class EarlyExitNetwork(AdaptiveClassifier):
         memory: State = ()
         answers, scores, of_segment, of_exit = [], [], [], []
         for n in range(1, self.exits + 1):
-            before = meter.executions[0].clone()
+            before = meter.executions.clone()
             state = self.run_segment(n, state, rows, meter)
-            between = meter.executions[0].clone()
+            between = meter.executions.clone()
             logits, memory = self.run_exit(n, state, memory, rows, meter)
             of_segment.append(between - before)
-            of_exit.append(meter.executions[0] - between)
+            of_exit.append(meter.executions - between)
             answers.append(logits)
             scores.append(self.score(logits))
         for point in points:
             meter = Meter(components, len(images), images.device)
             chosen, stays = answers[-1].clone(), torch.ones_like(rows, dtype=torch.bool)
             for n, threshold in enumerate(point.setting):
-                meter.executions[stays] += of_segment[n]
+                meter.executions[stays] += of_segment[n][stays]
                 if not self.is_run(threshold):
                     continue
-                meter.executions[stays] += of_exit[n]
+                meter.executions[stays] += of_exit[n][stays]
                 leaves = stays & self.leaves(scores[n], threshold)
                 chosen[leaves] = answers[n][leaves]
                 stays = stays & ~leaves
-            meter.executions[stays] += of_segment[-1] + of_exit[-1]
+            meter.executions[stays] += (of_segment[-1] + of_exit[-1])[stays]
             yield chosen, meter
 
     @torch.no_grad()

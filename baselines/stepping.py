@@ -130,7 +130,7 @@ class SteppingNetwork(AdaptiveClassifier):
             if n == self.steps:
                 halts = torch.ones_like(halts)
             leave, stay = partition(halts)
-            if len(leave):
+            if len(leave) or not len(rows):  # an empty batch has an answer too
                 leaving = take(rows, leave)
                 answers.append(
                     meter("head", take(state[0], leave), rows=leaving) if logits is None else take(logits, leave)
@@ -150,7 +150,7 @@ class SteppingNetwork(AdaptiveClassifier):
         for _ in range(self.steps):
             before = state[0]
             state, score = self.step(state, u, rows, meter)
-            executed.append(meter.executions[0].clone())
+            executed.append(meter.executions.clone())
             answers.append(meter("head", state[0]))
             scores.append(score)
             changes.append(change(before, state[0]))
@@ -167,7 +167,7 @@ class SteppingNetwork(AdaptiveClassifier):
                 halts[-1] = True
                 step = halts.int().argmax(dim=0)
             meter = Meter(components, len(images), images.device)
-            meter.executions[:] = torch.stack(executed)[step]
+            meter.executions[:] = torch.stack(executed)[step, rows]
             meter.executions[:, head] = step + 1 if point.policy == "max_probability" else 1
             yield logits[step, rows], meter
 

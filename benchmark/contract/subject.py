@@ -5,11 +5,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.experiment.kinds import Kind
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
+from dynalay.components import Component
 from dynalay.meter import Meter
 
 SHAPE, CLASSES = (2, 12, 12), 3
@@ -80,6 +81,32 @@ def classify(model: AdaptiveClassifier, images: Tensor, point: OperatingPoint) -
     meter = Meter(model.components(), len(images), images.device)
     with torch.inference_mode():
         return model.classify(images, point, meter), meter
+
+
+def classify_row_by_row(model: AdaptiveClassifier, images: Tensor, point: OperatingPoint) -> Tensor:
+    """Logits [batch, classes], every component run on one sample at a time.
+
+    Kernels split products and convolutions differently for batches of different size, which rounds differently. Here
+    they never see more than one sample, so whatever still depends on the batch is the method's doing.
+    """
+    components = {
+        name: Component(_RowByRow(component.module), component.input_shapes)
+        for name, component in model.components().items()
+    }
+    with torch.inference_mode():
+        return model.classify(images, point, Meter(components, len(images), images.device))
+
+
+class _RowByRow(nn.Module):
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        outputs = [self.module(*row) for row in zip(*(each.split(1) for each in inputs), strict=True)]
+        if isinstance(outputs[0], Tensor):
+            return torch.cat(outputs)
+        return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
 
 
 def default_loss(model: AdaptiveClassifier) -> float:

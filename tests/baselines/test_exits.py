@@ -64,6 +64,16 @@ def test_operating_points_spend_more_from_one_to_the_next(name):
     assert early == sorted(early)
 
 
+@every_network
+def test_a_batch_of_no_samples_gets_no_answers(name):
+    model, images = NETWORKS[name](), torch.randn(8, *SHAPE)
+    with torch.no_grad():
+        points = model.operating_points([(images, torch.zeros(8))])
+        together = [logits for logits, _ in model.classify_at(images[:0], points)]
+        alone = [model.classify(images[:0], point, Meter(model.components(), 0)) for point in points]
+    assert all(logits.shape == (0, CLASSES) for logits in together + alone)
+
+
 def test_exits_that_are_not_run_cost_nothing():
     model = NETWORKS["sdn"]()
     meter = Meter(model.components(), 2)

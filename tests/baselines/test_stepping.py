@@ -70,6 +70,16 @@ def test_each_rule_spends_more_from_one_of_its_points_to_the_next(name):
     assert all(macs == sorted(macs) for macs in spent.values())
 
 
+@every_network
+def test_a_batch_of_no_samples_gets_no_answers(name):
+    model, images = NETWORKS[name](), torch.randn(8, *SHAPE)
+    with torch.no_grad():
+        points = model.operating_points([(images, torch.zeros(8))])
+        together = [logits for logits, _ in model.classify_at(images[:0], points)]
+        alone = [model.classify(images[:0], point, Meter(model.components(), 0)) for point in points]
+    assert all(logits.shape == (0, CLASSES) for logits in together + alone)
+
+
 def test_pondernets_halting_distribution_is_that_of_its_conditional_probabilities():
     lambdas = torch.rand(5, 7, generator=torch.Generator().manual_seed(0))
     going_on = (1 - lambdas).log().cumsum(dim=0)

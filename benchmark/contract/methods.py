@@ -9,14 +9,23 @@ import copy
 import functools
 import inspect
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 
 import torch
 from safetensors.torch import load, save
 
 from benchmark.contract.operator_count import operator_macs
-from benchmark.contract.subject import BATCH, CLASSES, SHAPE, Method, classify, classify_row_by_row, toy
+from benchmark.contract.subject import (
+    BATCH,
+    CLASSES,
+    SHAPE,
+    Method,
+    classify,
+    classify_row_by_row,
+    executed,
+    rows_seen,
+    toy,
+)
 from benchmark.experiment.space import search_space
 from dynalay.classifier import TrainingState
 from dynalay.meter import Meter
@@ -205,12 +214,12 @@ def what_the_modules_are_given_is_what_the_meter_counts(method: Method) -> None:
     images, _ = toy(16, seed=13)
     for point in points:
         meter = Meter(model.components(), 16)
-        seen, handles = _rows_seen(meter)
+        seen, handles = rows_seen(meter)
         with torch.inference_mode():
             model.classify(images, point, meter)
         for handle in handles:
             handle.remove()
-        assert {key: seen[key] for key in meter.components} == _executed(meter), point
+        assert {key: seen[key] for key in meter.components} == executed(meter), point
 
 
 def training_runs_its_components_through_the_meter_too(method: Method) -> None:
@@ -219,11 +228,11 @@ def training_runs_its_components_through_the_meter_too(method: Method) -> None:
     images, labels = toy(8, seed=13)
     for phase in model.phases:
         meter = Meter(model.components(), 8)
-        seen, handles = _rows_seen(meter)
+        seen, handles = rows_seen(meter)
         model.training_loss(images, labels, meter, TrainingState(0.5, torch.Generator().manual_seed(0), phase.name))
         for handle in handles:
             handle.remove()
-        assert {key: seen[key] for key in meter.components} == _executed(meter), phase
+        assert {key: seen[key] for key in meter.components} == executed(meter), phase
         assert meter.executions.any()
 
 
@@ -295,20 +304,6 @@ def a_saved_model_is_built_again_from_its_folder(method: Method) -> None:
         model.save_pretrained(folder)
         restored = type(model).from_pretrained(folder)
     assert torch.equal(restored.predict(images).logits, model.predict(images).logits)
-
-
-def _rows_seen(meter: Meter) -> tuple[Counter[str], list[torch.utils.hooks.RemovableHandle]]:
-    """How many rows each component's module is given from now on."""
-    seen: Counter[str] = Counter()
-
-    def watch(name: str, module: torch.nn.Module) -> torch.utils.hooks.RemovableHandle:
-        return module.register_forward_pre_hook(lambda _, inputs: seen.update({name: len(inputs[0])}))
-
-    return seen, [watch(name, component.module) for name, component in meter.components.items()]
-
-
-def _executed(meter: Meter) -> dict[str, int]:
-    return dict(zip(meter.components, meter.executions.sum(dim=0).tolist(), strict=True))
 
 
 CHECKS: tuple[Callable[[Method], None], ...] = (

@@ -1,6 +1,7 @@
 """A method under test: built, trained for a few steps, and asked to classify toy images."""
 
 import math
+from collections import Counter
 from functools import cached_property
 from typing import NamedTuple
 
@@ -114,3 +115,18 @@ def default_loss(model: AdaptiveClassifier) -> float:
     images, labels = toy(96, seed=7)
     model.eval()
     return functional.cross_entropy(classify(model, images, model.default_point)[0], labels).item()
+
+
+def rows_seen(meter: Meter) -> tuple[Counter[str], list[torch.utils.hooks.RemovableHandle]]:
+    """How many rows each component's module is given from now on."""
+    seen: Counter[str] = Counter()
+
+    def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        return module.register_forward_pre_hook(lambda _, inputs: seen.update({name: len(inputs[0])}))
+
+    return seen, [watch(name, component.module) for name, component in meter.components.items()]
+
+
+def executed(meter: Meter) -> dict[str, int]:
+    """How often each component was executed, over all samples."""
+    return dict(zip(meter.components, meter.executions.sum(dim=0).tolist(), strict=True))

@@ -96,7 +96,7 @@ class EarlyExitNetwork(AdaptiveClassifier):
                 continue
             logits, memory = self.run_exit(n, state, memory, rows, meter)
             leave, stay = partition(self.leaves(self.score(logits), threshold))
-            if len(leave):
+            if len(leave) or not len(rows):  # an empty batch has an answer too
                 answered.append(take(rows, leave))
                 answers.append(take(logits, leave))
             rows, state, memory = take(rows, stay), _kept(state, stay), _kept(memory, stay)

@@ -15,17 +15,7 @@ import torch
 from safetensors.torch import load, save
 
 from benchmark.contract.operator_count import operator_macs
-from benchmark.contract.subject import (
-    BATCH,
-    CLASSES,
-    SHAPE,
-    Method,
-    classify,
-    classify_row_by_row,
-    executed,
-    rows_seen,
-    toy,
-)
+from benchmark.contract.subject import BATCH, CLASSES, SHAPE, Method, classify, executed, one_by_one, rows_seen, toy
 from benchmark.experiment.space import search_space
 from dynalay.classifier import TrainingState
 from dynalay.meter import Meter
@@ -188,9 +178,9 @@ def nothing_passes_from_one_sample_to_another(method: Method) -> None:
     images, _ = toy(9, seed=12)
     order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
     for point in points[:: max(1, len(points) // 6)]:
-        logits = classify_row_by_row(model, images, point)
-        assert torch.equal(classify_row_by_row(model, images[order], point), logits[order]), point
-        alone = [classify_row_by_row(model, images[sample : sample + 1], point) for sample in (0, 8)]
+        logits = one_by_one(model, images, point)
+        assert torch.equal(one_by_one(model, images[order], point), logits[order]), point
+        alone = [one_by_one(model, images[sample : sample + 1], point) for sample in (0, 8)]
         assert torch.equal(torch.cat(alone), logits[[0, 8]]), point
 
 

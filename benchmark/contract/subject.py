@@ -84,7 +84,7 @@ def classify(model: AdaptiveClassifier, images: Tensor, point: OperatingPoint) -
         return model.classify(images, point, meter), meter
 
 
-def classify_row_by_row(model: AdaptiveClassifier, images: Tensor, point: OperatingPoint) -> Tensor:
+def one_by_one(model: AdaptiveClassifier, images: Tensor, point: OperatingPoint) -> Tensor:
     """Logits [batch, classes], every component run on one sample at a time.
 
     Kernels split products and convolutions differently for batches of different size, which rounds differently. Here

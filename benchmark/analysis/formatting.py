@@ -150,20 +150,11 @@ class Table:
 
     def markdown(self) -> str:
         """The table and, below it, its caption."""
-        return f"{self.text().to_markdown(index=False, disable_numparse=True)}\n\n{self.caption}\n"
+        return markdown(self.text(), self.caption)
 
     def latex(self) -> str:
         """A `table` environment; needs the package booktabs."""
-        text = self.text().rename(columns=_latex).map(_latex)
-        environment = text.style.hide(axis="index").to_latex(
-            hrules=True,
-            column_format="ll" + "r" * len(self.metrics),
-            caption=_latex(self.caption),
-            label=f"tab:{self.name}",
-            position="tbp",
-            position_float="centering",
-        )
-        return f"% needs \\usepackage{{booktabs}}\n{environment}"
+        return latex(self.text(), self.caption, self.name)
 
     def write(self, folder: Path) -> None:
         """Write `<name>.csv`, `<name>.md` and `<name>.tex` into `folder`."""
@@ -171,6 +162,25 @@ class Table:
             self.numbers().to_csv(temporary, index=False)
         write_text(folder / f"{self.name}.md", self.markdown())
         write_text(folder / f"{self.name}.tex", self.latex())
+
+
+def markdown(text: pd.DataFrame, caption: str) -> str:
+    """A table of text and, below it, its caption."""
+    return f"{text.to_markdown(index=False, disable_numparse=True)}\n\n{caption}\n"
+
+
+def latex(text: pd.DataFrame, caption: str, name: str) -> str:
+    """A `table` environment of a table of text, whose first two columns are names; needs the package booktabs."""
+    text = text.rename(columns=_latex).map(_latex)
+    environment = text.style.hide(axis="index").to_latex(
+        hrules=True,
+        column_format="ll" + "r" * (len(text.columns) - 2),
+        caption=_latex(caption),
+        label=f"tab:{name}",
+        position="tbp",
+        position_float="centering",
+    )
+    return f"% needs \\usepackage{{booktabs}}\n{environment}"
 
 
 def _latex(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmark.analysis.outcomes import Outcomes
 from benchmark.analysis.tables import make
 from benchmark.experiment import configuration
+from benchmark.tuning import table as tuning
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Write all tables of the experiment."""
-    folder = arguments.results / configuration.load(arguments.config).experiment
+    experiment = configuration.load(arguments.config)
+    folder = arguments.results / experiment.experiment
     tables = make(Outcomes(folder))
     for table in tables:
         table.write(folder / "tables")
-    print(f"{folder / 'tables'}: {', '.join(table.name for table in tables)}")
+    if experiment.tuned is not None:
+        tuning.write(experiment.tuned.content, folder / "tables")
+    print(f"{folder / 'tables'}: {', '.join(table.name for table in tables)}{', tuning' * bool(experiment.tuned)}")

@@ -20,7 +20,7 @@ from benchmark.experiment.tuned import Tuned
 from benchmark.figures import Evidence, Style
 from benchmark.figures._writing import write as write_figure
 from benchmark.tuning.choosing import choose, write
-from benchmark.tuning.table import table
+from benchmark.tuning.table import text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +39,5 @@ def main(arguments: argparse.Namespace) -> None:
     evidence = Evidence(replace(experiment, tuned=Tuned(path, chosen)), arguments.results)
     data = figures.find("tuning").data(evidence)
     write_figure("tuning", data, Style(experiment.methods), evidence.folder / "tuning" / "tuning")
-    shown = table(chosen).assign(**{name: lambda rows, name=name: 100 * rows[name] for name in ("before", "after")})
-    print(shown.to_string(index=False, float_format="{:.2f}".format))
+    print(text(chosen).to_string(index=False))
     print(f"\n{path}: to use it, add `tuned: tuned/{path.name}` to {arguments.config}")

@@ -23,6 +23,7 @@ from benchmark.analysis.measures import MEASURES
 from benchmark.analysis.tables import make
 from benchmark.experiment import provenance
 from benchmark.figures import Evidence, Style, gallery
+from benchmark.report import tuning
 
 _HERE = Path(__file__).parent
 #: A larger vector picture is shown by its pixels: thousands of points make it heavy and slow.
@@ -66,7 +67,7 @@ def render(evidence: Evidence) -> str:
         provenance=_provenance(evidence),
         verdicts=_verdicts(evidence.folder / "verdicts.json"),
         chart=_chart(evidence),
-        tables=[_table(table) for table in make(evidence.outcomes)],
+        tables=[*map(_table, make(evidence.outcomes)), *tuning.tables(configuration.tuned)],
         gallery=_gallery(evidence),
         figures=drawn,
         undrawn=undrawn,

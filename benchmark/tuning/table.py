@@ -1,11 +1,15 @@
 """What tuning changed, as a table and as the course of the best score."""
 
+import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 
+from benchmark.analysis.formatting import latex, markdown, percent
 from benchmark.experiment.messages import plain
 from benchmark.experiment.tuned import Choice, TunedFile
+from benchmark.files import atomic_write, write_text
 
 #: What the table shows.
 CAPTION = (
@@ -40,6 +44,27 @@ def table(tuned: TunedFile) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "method", "before", "after", "trial", "changes"]).astype(
         {"before": float, "after": float}
     )
+
+
+def text(tuned: TunedFile) -> pd.DataFrame:
+    """The table as it is read, all cells text; each dataset is named once, in the first of its rows."""
+    rows = table(tuned)
+    scores = {
+        name: rows[name].map(lambda value: "diverged" if math.isnan(value) else percent(value))
+        for name in ("before", "after")
+    }
+    rows = rows.assign(
+        **scores, trial=rows["trial"].map(str), dataset=rows["dataset"].mask(rows["dataset"].duplicated(), "")
+    )
+    return rows.rename(columns={"before": "score before (%)", "after": "score after (%)", "trial": "best trial"})
+
+
+def write(tuned: TunedFile, folder: Path) -> None:
+    """Write `tuning.csv`, `tuning.md` and `tuning.tex` into `folder`."""
+    with atomic_write(folder / "tuning.csv") as temporary:
+        table(tuned).to_csv(temporary, index=False)
+    write_text(folder / "tuning.md", markdown(text(tuned), CAPTION))
+    write_text(folder / "tuning.tex", latex(text(tuned), CAPTION, "tuning"))
 
 
 def best_so_far(tuned: TunedFile) -> pd.DataFrame:

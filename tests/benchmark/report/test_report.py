@@ -34,7 +34,9 @@ HOSTILE = '</script><img src=x onerror=alert(1)> & "quoted"'
 def page(tmp_path_factory) -> Path:
     """The page of an experiment in which one run is missing and one failed with an error that is hostile to HTML."""
     results = tmp_path_factory.mktemp("results")
-    experiment = Experiment(samples=60, points=4, missing=("maze/resnet8/seed2",), failed=("digits/branchynet/seed1",))
+    experiment = Experiment(
+        samples=60, points=4, missing=("maze/resnet8/seed2",), failed=("digits/branchynet/seed1",), trials=8
+    )
     configuration = experiment.write(results)
     failed = configuration.run("digits", "branchynet", 1).folder(results) / "run.json"
     failed.write_text(json.dumps(json.loads(failed.read_text()) | {"error": HOSTILE}))
@@ -81,6 +83,10 @@ def test_missing_and_failed_runs_are_named(page):
     assert "28 of 30" in text
     assert "<code>maze/resnet8/seed2</code>: missing" in text
     assert "<code>digits/branchynet/seed1</code>: failed" in text
+
+
+def test_what_tuning_changed_is_tabled(page):
+    assert "learning_rate 0.004 → 0.01" in page.read_text(encoding="utf-8")
 
 
 def test_text_of_results_cannot_become_markup(page):

@@ -20,7 +20,7 @@ methods:
 """
 
 
-@pytest.mark.parametrize("name", ["quick", "fashion", "ablations", "paper"])
+@pytest.mark.parametrize("name", ["quick", "dials", "fashion", "cifar10", "ablations", "paper"])
 def test_all_methods_are_trained_by_one_recipe(name):
     experiment = load(CONFIGURATIONS / f"{name}.yaml")
     for dataset in experiment.datasets:
@@ -28,7 +28,7 @@ def test_all_methods_are_trained_by_one_recipe(name):
         assert len(recipes) == 1, dataset
 
 
-@pytest.mark.parametrize("name", ["quick", "fashion", "ablations", "paper"])
+@pytest.mark.parametrize("name", ["quick", "dials", "fashion", "cifar10", "ablations", "paper"])
 def test_gradients_are_clipped_where_fixed_points_are_differentiated(name):
     assert all(run.recipe.gradient_clip for run in load(CONFIGURATIONS / f"{name}.yaml").runs())
 

@@ -17,6 +17,10 @@ METHODS = {
 }
 
 
+CONFIGURATIONS = Path(__file__).parents[3] / "config"
+every_comparison = pytest.mark.parametrize("name", ["quick", "dials", "fashion", "cifar10", "paper"])
+
+
 def runs(folder: Path, ground: dict, overrides: dict | None = None) -> dict[str, Run]:
     """By method, on digits with this ground."""
     path = folder / "c.yaml"
@@ -85,3 +89,20 @@ def test_run_json_names_what_departs(tmp_path):
 def test_a_mistake_in_the_ground_is_named_with_its_key(tmp_path, ground, message):
     with pytest.raises(UserError, match=message):
         runs(tmp_path, ground)
+
+
+@every_comparison
+def test_experiments_compare_methods_on_common_ground(name):
+    experiment = configuration.load(CONFIGURATIONS / f"{name}.yaml")
+    for run in experiment.runs():
+        assert set(run.ground.shared) | set(run.ground.cannot_share) == {"channels", "strides", "pool"}, run
+        assert not run.ground.departures, run
+        assert not run.ground.cannot_share or run.method_kind == "msdnet", run  # whose paper is about its scales
+
+
+@every_comparison
+def test_experiments_compare_with_static_networks_of_several_sizes(name):
+    experiment = configuration.load(CONFIGURATIONS / f"{name}.yaml")
+    for kind in ("static", "resnet"):
+        assert list(experiment.method_kinds.values()).count(kind) >= 2, kind
+    assert experiment.method_kinds[experiment.reference] in ("static", "resnet")

@@ -29,6 +29,7 @@ with one trained model the suite also sweeps the halting threshold 1 - epsilon a
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -216,6 +217,12 @@ class ACT(AdaptiveClassifier):
             score = self._score(stage, unit, features, meter, rows)
             total = before + score
             halts = total >= threshold
+            if unit < self.units:
+                meter.decision(
+                    f"stage {stage}, unit {unit}", ("go on", "halt"), halts,
+                    {"score": score, "total": total, "threshold": threshold},
+                    partial(self._hurried, stage, output, before, features), rows,
+                )  # fmt: skip
             output = output + torch.where(halts, 1 - before, score)[:, None, None, None] * features
             leave, stay = partition(halts)
             if len(leave):
@@ -226,6 +233,21 @@ class ACT(AdaptiveClassifier):
                 break
         # Scores are float32, and so is what they weight, whatever the model computes in.
         return gathered(halted, outputs).to(next(self.parameters()).dtype)
+
+    def _hurried(self, stage: int, output: Tensor | float, before: Tensor, features: Tensor) -> Tensor:
+        """The logits [rows, classes] if a stage halted here and those above it at once; for `Meter.decision`.
+
+        Args:
+            stage: from 1.
+            output: the stage's output without the present unit.
+            before: the sum of the scores before it, [rows].
+            features: what the unit gave.
+        """
+        features = (output + (1 - before)[:, None, None, None] * features).to(next(self.parameters()).dtype)
+        aside = Meter(self.components(), len(features), features.device)
+        for above in range(stage + 1, len(self.stages) + 1):
+            features = self._stage(above, features, 0.0, aside)
+        return self.head(features)
 
     @torch.no_grad()
     def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:

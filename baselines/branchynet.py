@@ -60,6 +60,7 @@ class BranchyNet(EarlyExitNetwork):
     """
 
     search_space: ClassVar = {"exit_weight": (0.25, 4.0, "log")}
+    score_name = "entropy"
 
     def __init__(
         self,

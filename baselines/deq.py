@@ -112,7 +112,18 @@ class DEQ(AdaptiveClassifier):
             solution = self._equilibrium(n, u, meter, point.knob)
             meter.note(f"residual{n}", solution.residual)
             hidden = solution.value
+            meter.decision(
+                f"layer {n}", [f"{count} evaluations" for count in range(self.iterations + 1)], solution.iterations,
+                {"residual": solution.residual, "tolerance": point.knob}, partial(self._hurried, n, hidden),
+            )  # fmt: skip
         return meter("head", hidden)
+
+    def _hurried(self, layer: int, value: Tensor) -> Tensor:
+        """The logits [batch, classes] if the layers above `layer` were evaluated once; for `Meter.decision`."""
+        aside = Meter(self.components(), len(value), value.device)
+        for above in range(layer + 1, len(self.network.layers) + 1):
+            value = self._equilibrium(above, aside(f"layer{above}.transition", value), aside, 1.0).value
+        return aside("head", value)
 
     def training_loss(
         self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState

@@ -8,7 +8,7 @@ they are trained, and in how thresholds are chosen.
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,9 @@ class EarlyExitNetwork(AdaptiveClassifier):
         classes: the number of classes.
         exits: how many exits there are, the last one included.
     """
+
+    #: What `score` gives, in a word.
+    score_name: ClassVar[str] = "confidence"
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int, exits: int) -> None:
         super().__init__(image_shape, classes)
@@ -95,7 +98,11 @@ class EarlyExitNetwork(AdaptiveClassifier):
             if not self.is_run(threshold):
                 continue
             logits, memory = self.run_exit(n, state, memory, rows, meter)
-            leave, stay = partition(self.leaves(self.score(logits), threshold))
+            score = self.score(logits)
+            leaves = self.leaves(score, threshold)
+            numbers = {self.score_name: score, "threshold": threshold}
+            meter.decision(f"exit {n}", ("go on", "leave"), leaves, numbers, logits, rows)
+            leave, stay = partition(leaves)
             if len(leave) or not len(rows):  # an empty batch has an answer too
                 answered.append(take(rows, leave))
                 answers.append(take(logits, leave))

@@ -11,6 +11,7 @@ that threshold at inference; the sweep is ours.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -85,7 +86,12 @@ class GatedResNet(AdaptiveClassifier):
     def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
         gates, features = self.gates(images, meter), meter("stem", images)
         for k in range(self.blocks):
-            is_open = gates(k, features) > point.knob
+            gate = gates(k, features)
+            is_open = gate > point.knob
+            meter.decision(
+                f"block {k + 1}", ("skip", "run"), is_open, {"gate": gate, "threshold": point.knob},
+                partial(self._skipping, k, features),
+            )  # fmt: skip
             features = self.run_block(k, features, is_open.nonzero().squeeze(1), meter)
         return meter("head", features)
 
@@ -95,6 +101,12 @@ class GatedResNet(AdaptiveClassifier):
         if len(rows):
             output = added(output, rows, meter(f"block{k + 1}.branch", take(features, rows), rows=rows))
         return functional.relu(output)
+
+    def _skipping(self, k: int, features: Tensor) -> Tensor:
+        """The logits [batch, classes] if block k and all above it were skipped; for `Meter.decision`."""
+        for shortcut in self.shortcuts[k:]:
+            features = functional.relu(shortcut(features))
+        return self.head(features)
 
     def train_block(self, k: int, features: Tensor, gate: Tensor, meter: Meter) -> Tensor:
         """Block k with every branch computed, then weighted by `gate`, float [batch], which gets a gradient."""

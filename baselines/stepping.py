@@ -11,6 +11,7 @@ which the head has to answer after every step; `converged` stops when the state 
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -118,17 +119,23 @@ class SteppingNetwork(AdaptiveClassifier):
             before = state
             state, score = self.step(state, u, rows, meter)
             logits = None
+            compared = {"halting score": score}
             if point.policy == "own":
                 halts = score >= point.knob
             elif point.policy == "always":
                 halts = torch.full_like(rows, n >= point.knob, dtype=torch.bool)
             elif point.policy == "max_probability":
                 logits = meter("head", state[0], rows=rows)
-                halts = max_probability(logits) >= point.knob
+                compared = {"confidence": max_probability(logits)}
+                halts = compared["confidence"] >= point.knob
             else:
-                halts = change(before[0], state[0]) <= point.knob
+                compared = {"change": change(before[0], state[0])}
+                halts = compared["change"] <= point.knob
             if n == self.steps:
                 halts = torch.ones_like(halts)
+            elif point.policy != "always":
+                numbers: dict[str, Tensor | float] = {**compared, "threshold": point.knob}
+                meter.decision(f"step {n}", ("go on", "halt"), halts, numbers, partial(self.head, state[0]), rows)
             leave, stay = partition(halts)
             if len(leave) or not len(rows):  # an empty batch has an answer too
                 leaving = take(rows, leave)

@@ -1,7 +1,7 @@
 """The meter: components are executed through it and only through it, so that work and its count cannot drift apart."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -118,6 +118,29 @@ class Meter:
             absent = float("nan") if values.is_floating_point() else -1
             self.notes[name] = torch.full((self.samples,), absent, dtype=values.dtype, device=values.device)
         self.notes[name][slice(None) if rows is None else rows] = values.detach()
+
+    def decision(
+        self,
+        name: str,
+        choices: Sequence[str],
+        chosen: Tensor,
+        numbers: Mapping[str, Tensor | float],
+        answer: Tensor | Callable[[], Tensor],
+        rows: Tensor | None = None,
+        seen: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Tell of a decision, as it is taken; only `dynalay.trace.TracingMeter` listens.
+
+        Args:
+            name: where it is taken, such as "exit 2".
+            choices: what can be chosen, in words.
+            chosen: indices into `choices`, or bool where there are two, [rows].
+            numbers: what the decision rests on, by name, such as a score and the threshold; each [rows] or one for all.
+            answer: the logits [rows, classes] that samples would get if they went no further, or what computes them. It
+                runs modules directly, or by a meter of its own: nobody spends this compute but who looks.
+            rows: int64, the samples decided about; None means all of them.
+            seen: what an agent looks at, by name, each [rows, numbers].
+        """
 
     def macs(self, component_macs: Tensor) -> Tensor:
         """MACs spent on each sample: int64 [samples], from int64 [components] in the order of `components`."""

@@ -3,16 +3,17 @@
 Examples:
   python -m benchmark evaluate --config config/quick.yaml --dataset digits --method dynalay --seed 0
 
-Reads model.safetensors; writes costs.json and records.parquet, from which every table and figure is made. Operating
-points are chosen on the validation split; the test split is read here and nowhere else.
+Reads model.safetensors; writes costs.json and records.parquet, from which every table and figure is made, and
+decisions.parquet, from which the explorer shows single decisions. Operating points are chosen on the validation split;
+the test split is read here and nowhere else.
 """
 
 import argparse
 import time
 
 from benchmark.commands.arguments import add_run_arguments, named_run, prepared
-from benchmark.evaluation import records
-from benchmark.evaluation.recording import evaluate, load_trained
+from benchmark.evaluation import decisions, records
+from benchmark.evaluation.recording import evaluate, load_trained, operating_points
 from benchmark.experiment import provenance
 from benchmark.experiment.attempt import attempt
 from benchmark.files import write_json
@@ -37,16 +38,17 @@ def main(arguments: argparse.Namespace) -> None:
         provenance.warn_of_changes()
         started = time.perf_counter()
         costs = model.component_costs()
-        frame = evaluate(model, dataset, device)
+        points = operating_points(model, dataset, device)
+        frame = evaluate(model, dataset, device, points)
         write_json(
             folder / "costs.json",
             {name: {"macs": cost.macs, "uncounted": dict(cost.uncounted)} for name, cost in costs.items()},
         )
+        decisions.write(folder / decisions.FILE, decisions.trace(model, dataset, device, points, frame))
         records.write(folder / "records.parquet", frame)
         seconds = time.perf_counter() - started
         provenance.update(
             folder, run, status="evaluated", error=None, evaluation_seconds=round(seconds, 1),
             evaluation=provenance.environment(device),
         )  # fmt: skip
-    points = frame["operating_point"].nunique()
-    print(f"{run}: recorded {points} operating points of {len(frame) // points} samples in {seconds:.0f} s")
+    print(f"{run}: recorded {len(points)} operating points of {len(frame) // len(points)} samples in {seconds:.0f} s")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from safetensors.torch import load, save
 
+from benchmark.contract import telling
 from benchmark.contract.operator_count import operator_macs
 from benchmark.contract.subject import BATCH, CLASSES, SHAPE, Method, classify, executed, one_by_one, rows_seen, toy
 from benchmark.experiment.space import search_space
@@ -313,6 +314,7 @@ CHECKS: tuple[Callable[[Method], None], ...] = (
     nothing_passes_from_one_sample_to_another,
     points_decided_from_one_run_are_those_that_are_really_run,
     what_the_modules_are_given_is_what_the_meter_counts,
+    *telling.CHECKS,
     training_runs_its_components_through_the_meter_too,
     forward_gives_logits_that_a_loss_can_use,
     predictions_are_those_of_classify_and_say_what_they_cost,

@@ -56,9 +56,18 @@ def load_trained(run: Run, dataset: Dataset, folder: Path, device: torch.device)
 
 
 @torch.inference_mode()
-def evaluate(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> pd.DataFrame:
+def operating_points(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> list[OperatingPoint]:
+    """The points to evaluate, chosen on the validation split; each has a name of its own."""
+    found = model.operating_points(batches(dataset.validation, dataset, device))
+    # Two thresholds so close that they have the same name are one point.
+    return list({point.name: point for point in found}.values())
+
+
+@torch.inference_mode()
+def evaluate(
+    model: AdaptiveClassifier, dataset: Dataset, device: torch.device, points: Sequence[OperatingPoint]
+) -> pd.DataFrame:
     """One row per split, operating point and sample, as `benchmark.evaluation.records` describes them."""
-    points = _operating_points(model, dataset, device)
     return pd.concat(
         [
             frame
@@ -72,14 +81,8 @@ def evaluate(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) 
 @torch.inference_mode()
 def evaluate_on_validation(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> pd.DataFrame:
     """The rows of `evaluate` for the validation split and the method's own operating points alone."""
-    points = [point for point in _operating_points(model, dataset, device) if point.policy == "own"]
+    points = [point for point in operating_points(model, dataset, device) if point.policy == "own"]
     return pd.concat(_recorded(model, dataset, dataset.validation, "validation", points, device), ignore_index=True)
-
-
-def _operating_points(model: AdaptiveClassifier, dataset: Dataset, device: torch.device) -> list[OperatingPoint]:
-    """The model's operating points; two thresholds so close that they have the same name are one point."""
-    found = model.operating_points(batches(dataset.validation, dataset, device))
-    return list({point.name: point for point in found}.values())
 
 
 def _recorded(

@@ -12,7 +12,9 @@ from benchmark.training import checkpoint
 from benchmark.training.progress import Progress
 
 #: What a training leaves, what is made from that, and the pipeline's mark that there is such a training.
-RESULTS = ("model.safetensors", "history.csv", "records.parquet", "costs.json", "latency.csv", "trained")
+RESULTS = (
+    "model.safetensors", "history.csv", "records.parquet", "decisions.parquet", "costs.json", "latency.csv", "trained",
+)  # fmt: skip
 
 
 def finish(run: Run, folder: Path, model: nn.Module, progress: Progress) -> None:

@@ -1,0 +1,100 @@
+"""What a method decides about every sample, step by step: for looking into single decisions.
+
+While it classifies, a method tells its meter of each decision (`Meter.decision`). An ordinary meter does not listen.
+The one here takes down what each sample has cost so far, what the decision rests on, what was chosen, and the answer
+that the sample would get if nothing more were computed for it than an answer takes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynalay.components import Component
+from dynalay.meter import Meter
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision about some samples of a batch.
+
+    Attributes:
+        name: where it was taken, such as "exit 2".
+        rows: int64 [rows], the samples that it was taken about.
+        macs: spent on each of them so far, int64 [rows].
+        probabilities: of the answer if it were given now, float32 [rows, classes].
+        choices: what could be chosen, in words.
+        chosen: indices into `choices`, int64 [rows].
+        numbers: what it rests on, by name, each float32 [rows].
+        seen: what an agent looked at, by name, each float32 [rows, numbers]; empty for methods without an agent.
+    """
+
+    name: str
+    rows: Tensor
+    macs: Tensor
+    probabilities: Tensor
+    choices: tuple[str, ...]
+    chosen: Tensor
+    numbers: dict[str, Tensor]
+    seen: dict[str, Tensor]
+
+
+class TracingMeter(Meter):
+    """A meter that takes down the decisions it is told of; executions and answers are those of any other meter.
+
+    Args:
+        components: the model's components, by name.
+        samples: in the batch.
+        component_macs: MACs of one execution of each component, int64 [components], on `device`.
+        device: of the model.
+
+    Attributes:
+        decisions: in the order in which they were taken.
+    """
+
+    def __init__(
+        self,
+        components: Mapping[str, Component],
+        samples: int,
+        component_macs: Tensor,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(components, samples, device)
+        self.decisions: list[Decision] = []
+        self._component_macs = component_macs
+
+    def spent(self) -> Tensor:
+        """MACs spent on each sample so far: int64 [samples]."""
+        return self.macs(self._component_macs)
+
+    def decision(
+        self,
+        name: str,
+        choices: Sequence[str],
+        chosen: Tensor,
+        numbers: Mapping[str, Tensor | float],
+        answer: Tensor | Callable[[], Tensor],
+        rows: Tensor | None = None,
+        seen: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        if rows is None:
+            rows = torch.arange(self.samples, device=self.executions.device)
+        if not len(rows):
+            return
+
+        def taken_down(number: Tensor | float) -> Tensor:
+            return torch.as_tensor(number, dtype=torch.float32, device=rows.device).detach().expand(len(rows))
+
+        self.decisions.append(
+            Decision(
+                name,
+                rows,
+                self.spent()[rows],
+                (answer if isinstance(answer, Tensor) else answer()).detach().float().softmax(dim=1),
+                tuple(choices),
+                chosen.long(),
+                {key: taken_down(number) for key, number in numbers.items()},
+                {key: part.detach().float() for key, part in (seen or {}).items()},
+            )
+        )

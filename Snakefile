@@ -33,6 +33,7 @@ rule all:
         records,
         asked_timings,
         f"{EXPERIMENT}/report.html",
+        f"{EXPERIMENT}/explorer.html",
         f"{EXPERIMENT}/verdicts.json",
         f"{EXPERIMENT}/tables",
         figure_files,

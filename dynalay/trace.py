@@ -41,7 +41,7 @@ class Decision:
 
 
 class TracingMeter(Meter):
-    """A meter that takes down the decisions it is told of; executions and answers are those of any other meter.
+    """A meter that takes down every decision reported to it; executions and answers are those of any other meter.
 
     Args:
         components: the model's components, by name.

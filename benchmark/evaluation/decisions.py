@@ -7,7 +7,7 @@ sample is its answer. The columns are those of `docs/explorer.md`.
 The samples are the same for all methods and seeds of a dataset. No statement about results is made from this file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,9 @@ def trace(
             otherwise than its record says, is left out at that point.
     """
     samples = torch.tensor(chosen_samples(len(dataset.test.labels)))
-    split = Split(dataset.test.images[samples], dataset.test.labels[samples], dataset.test.difficulty[samples])
+    test = dataset.test
+    group = None if test.group is None else test.group[samples]
+    split = Split(test.images[samples], test.labels[samples], test.difficulty[samples], group)
     shown = chosen_points(points, records)
     component_macs = model.component_macs().to(device)
     steps: list[tuple[int, int, Decision]] = []
@@ -73,7 +75,14 @@ def trace(
             logits = model.classify(images, point, meter)
             steps += [(first, place, decision) for decision in (*meter.decisions, _answer(logits, meter))]
         first += len(images)
-    return agreeing(_table(steps, samples.numpy(), split.labels.numpy(), shown), records)
+    of_sample = {
+        "sample": pa.array(samples.numpy(), pa.int32()),
+        "label": pa.array(split.labels.numpy(), pa.int16()),
+        "difficulty": pa.array(split.difficulty.numpy()),
+    }
+    if group is not None:
+        of_sample["group"] = _category(np.array(dataset.groups, object)[group.numpy()])
+    return agreeing(_table(steps, of_sample, shown), records)
 
 
 def write(path: Path, table: pa.Table) -> None:
@@ -99,17 +108,13 @@ def _answer(logits: torch.Tensor, meter: TracingMeter) -> Decision:
 
 
 def _table(
-    steps: Sequence[tuple[int, int, Decision]],
-    samples: np.ndarray,
-    labels: np.ndarray,
-    points: Sequence[OperatingPoint],
+    steps: Sequence[tuple[int, int, Decision]], of_sample: Mapping[str, pa.Array], points: Sequence[OperatingPoint]
 ) -> pa.Table:
     """All steps as rows, ordered by sample, operating point and time.
 
     Args:
-        steps: with the place of the batch's first sample among `samples`, and of the point among `points`.
-        samples: indices of those looked into, in the test split.
-        labels: theirs.
+        steps: with the place of the batch's first sample in `of_sample`, and of the point among `points`.
+        of_sample: columns of what is known of each sample.
         points: those looked into.
     """
     within = np.concatenate([first + decision.rows.cpu().numpy() for first, _, decision in steps])
@@ -124,8 +129,7 @@ def _table(
     choices = np.concatenate([np.array(each.choices, object)[each.chosen.cpu().numpy()] for each in decisions])
     best = [each.probabilities.topk(min(CLASSES, each.probabilities.shape[1])) for each in decisions]
     columns = {
-        "sample": pa.array(samples[within], pa.int32()),
-        "label": pa.array(labels[within], pa.int16()),
+        **{name: values.take(pa.array(within)) for name, values in of_sample.items()},
         "operating_point": _category(np.array([point.name for point in points], object)[place]),
         "knob": pa.array(np.array([point.knob for point in points], np.float32)[place]),
         "step": pa.array(np.arange(len(new)) - start, pa.int16()),

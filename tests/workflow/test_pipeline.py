@@ -66,7 +66,7 @@ def test_one_command_ends_with_records_tables_figures_and_a_page(finished):
     runs = [f"digits/{method}/seed{seed}" for method in ("small", "large") for seed in (0, 1)]
     for run_folder in runs:
         assert {f"{run_folder}/{name}" for name in ("records.parquet", "costs.json", "run.json", "train.log")} <= made
-    assert {"report.html", "verdicts.json", "summary/runs.parquet", "tables/area.md"} - made == set()
+    assert {"report.html", "explorer.html", "verdicts.json", "summary/runs.parquet", "tables/area.md"} - made == set()
     assert {f"figures/accuracy_compute{suffix}" for suffix in (".pdf", ".svg", ".png", ".csv")} <= made
 
 

@@ -17,7 +17,8 @@ REPORTING_SOURCES = (
     "benchmark/report",
     "benchmark/tuning",
     "benchmark/evaluation/records.py",
-    *(f"benchmark/commands/{verb}.py" for verb in ("summary", "tables", "verdicts", "figure", "report")),
+    "benchmark/evaluation/decisions.py",
+    *(f"benchmark/commands/{verb}.py" for verb in ("summary", "tables", "verdicts", "figure", "report", "explorer")),
 )
 
 

@@ -104,3 +104,18 @@ rule page:
         ENVIRONMENT
     shell:
         f"python -m benchmark report {WITH_RESULTS} > {{log:q}} 2>&1"
+
+
+# Decisions are not declared as inputs: runs that were evaluated before they were kept have none, and the page says so.
+rule explorer:
+    input:
+        REPORTING,
+        f"{EXPERIMENT}/summary",
+    output:
+        f"{EXPERIMENT}/explorer.html",
+    log:
+        f"{EXPERIMENT}/logs/explorer.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        f"python -m benchmark explorer {WITH_BOTH} > {{log:q}} 2>&1"

@@ -5,7 +5,7 @@ Examples:
 
 Trial 0 is the configuration without tuned settings; the others draw theirs from the method's search space. A trial is
 trained like any run, with a seed that the experiment does not use; the test split is not read. A trial that diverges is
-a result, too: it scores lowest. A finished trial is left as it is. Then see `python -m benchmark tune`.
+a result, too: it is never chosen. A finished trial is left as it is. Then see `python -m benchmark tune`.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 Examples:
   snakemake tune --config experiment=config/quick.yaml trials=8     trains all trials, then calls this
   python -m benchmark tune --config config/quick.yaml --trials 8
+  python -m benchmark tune --config config/dials.yaml --trials 8 --dataset maze
 
 Trials are judged on the validation split, by the area under accuracy over budgets of compute. Writes
 `tuned/<experiment>.yaml` beside the configuration, which can name it under the key `tuned`; and the figure of the best
@@ -27,15 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which experiment, and how many trials."""
     parser.add_argument("--config", type=Path, required=True, help="the experiment, such as config/quick.yaml")
     parser.add_argument("--results", type=Path, default=Path("results"), help="of all results (default: results)")
+    parser.add_argument(
+        "--dataset", action="append", metavar="LABEL", help="tune on this dataset alone; may be repeated (default: all)"
+    )
     parser.add_argument("--trials", type=positive, default=8, metavar="N", help="of every method (default: 8)")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the tuned settings and the figure, and print what changed."""
     experiment = configuration.load(arguments.config, tuned=False)
-    chosen = choose(experiment, arguments.results, arguments.trials)
+    datasets = arguments.dataset or experiment.datasets
+    chosen = choose(experiment, arguments.results, arguments.trials, datasets)
     path = arguments.config.parent / "tuned" / f"{experiment.experiment}.yaml"
-    write(path, chosen, f"snakemake tune --config experiment={arguments.config} trials={arguments.trials}")
+    only = "" if arguments.dataset is None else f" dataset={','.join(datasets)}"
+    write(path, chosen, f"snakemake tune --config experiment={arguments.config} trials={arguments.trials}{only}")
     evidence = Evidence(replace(experiment, tuned=Tuned(path, chosen)), arguments.results)
     data = figures.find("tuning").data(evidence)
     write_figure("tuning", data, Style(experiment.methods), evidence.folder / "tuning" / "tuning")

@@ -21,13 +21,13 @@ from benchmark.tuning.trials import Trial, seed, space, trials
 DIGITS = 5
 
 
-def choose(configuration: Configuration, results: Path, count: int) -> TunedFile:
-    """What `count` trials of each method say is best on each dataset.
+def choose(configuration: Configuration, results: Path, count: int, datasets: Sequence[str]) -> TunedFile:
+    """What `count` trials of each method say is best on each of the datasets.
 
     Raises:
         UserError: a trial is missing, or the reference's trial 0 diverged, which budgets are measured by.
     """
-    planned = trials(configuration, count)
+    planned = trials(configuration, count, datasets)
     finished = {(trial.dataset, trial.method, trial.number): read(trial, results) for trial in planned}
     if missing := [str(trial) for trial in planned if not finished[trial.dataset, trial.method, trial.number]]:
         names = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
@@ -36,8 +36,8 @@ def choose(configuration: Configuration, results: Path, count: int) -> TunedFile
             f"experiment=... trials={count}` makes what is missing."
         )
     known = {key: found for key, found in finished.items() if found is not None}
-    datasets = {}
-    for dataset in configuration.datasets:
+    tuned = {}
+    for dataset in datasets:
         budgets = _budgets(configuration, dataset, known[dataset, configuration.reference, 0].points)
         methods = {}
         for method in configuration.methods:
@@ -46,12 +46,12 @@ def choose(configuration: Configuration, results: Path, count: int) -> TunedFile
             methods[method] = _choice(
                 configuration, [t for t in planned if (t.dataset, t.method) == (dataset, method)], scores
             )
-        datasets[dataset] = TunedDataset(budgets=budgets, methods=methods)
+        tuned[dataset] = TunedDataset(budgets=budgets, methods=methods)
     return TunedFile(
         experiment=configuration.experiment,
         trials=count,
         seed=seed(configuration),
-        datasets=datasets,
+        datasets=tuned,
         **_made_by(known.values()),
     )
 

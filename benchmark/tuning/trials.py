@@ -5,6 +5,7 @@ recommended by Bousquet et al., "Critical Hyper-Parameters: No Random, No Cry", 
 the sequence, so earlier ones remain valid, and the learning rates and weight decays are the same for all methods.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -99,11 +100,11 @@ def trial(configuration: Configuration, dataset: str, method: str, number: int) 
     return unchanged.changed(recipe, own)
 
 
-def trials(configuration: Configuration, count: int) -> list[Trial]:
-    """`count` trials of every method on every dataset."""
+def trials(configuration: Configuration, count: int, datasets: Sequence[str]) -> list[Trial]:
+    """`count` trials of every method on each of the datasets."""
     return [
         trial(configuration, dataset, method, number)
-        for dataset in configuration.datasets
+        for dataset in datasets
         for method in configuration.methods
         for number in range(count)
     ]

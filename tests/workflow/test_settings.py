@@ -35,6 +35,7 @@ def test_a_wrong_configuration_is_refused_in_one_message_before_anything_runs(tm
         (["device=gpu"], "must be auto, cpu or cuda"),
         (["partial=maybe"], "must be true or false"),
         (["results={seed}"], "braces"),
+        (["dataset=mazes"], "has no dataset 'mazes'"),
         (["trials=0"], "must be a whole number of 1 or more"),
     ],
 )

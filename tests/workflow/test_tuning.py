@@ -35,7 +35,7 @@ def test_the_pipeline_tunes_and_repeats_only_what_changed(tmp_path):
     assert not list(tmp_path.rglob("records.parquet"))  # trials record nothing of the test split
 
     assert planned(tmp_path, "trials=2") == {"tune": 1}
-    assert planned(tmp_path, "trials=4") == {"tune": 1, "trial": 2}
+    assert planned(tmp_path, "trials=4", "dataset=digits") == {"tune": 1, "trial": 2}
     # Once the experiment names the file, tuning still starts from the configuration without it.
     (tmp_path / "named.yaml").write_text(GRID + "tuned: tuned/miniature.yaml\n")
     assert planned(tmp_path, "trials=2", grid="named.yaml") == {"tune": 1}

@@ -7,7 +7,7 @@ import sys
 from benchmark.errors import UserError
 from benchmark.experiment import configuration as configurations
 
-SETTINGS = ("experiment", "results", "data", "device", "partial", "strict", "trials")
+SETTINGS = ("experiment", "results", "data", "device", "partial", "strict", "trials", "dataset")
 
 
 def folder_setting(key: str) -> str:
@@ -63,5 +63,9 @@ try:
     # How many trials `snakemake tune` gives every method on every dataset.
     TRIALS = count("trials", 8)
     configuration = configurations.load(CONFIGURATION)
+    # The datasets on which `snakemake tune` tunes.
+    TUNED_ON = str(config["dataset"]).split(",") if "dataset" in config else list(configuration.datasets)
+    for label in TUNED_ON:
+        configuration.dataset(label)
 except UserError as error:  # one message, instead of Snakemake's view of an exception
     sys.exit(f"error: {error}")

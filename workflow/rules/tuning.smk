@@ -2,6 +2,7 @@
 
 from functools import cache
 
+ONLY_ON = options(*(word for label in TUNED_ON for word in ("--dataset", label))) if "dataset" in config else ""
 TRIAL = f"{EXPERIMENT}/tuning/{{dataset}}/{{method}}/trial{{number}}"
 
 
@@ -30,7 +31,7 @@ def trial_files(wildcards) -> list[str]:
     """What all trials leave. The names carry the trials' identities, so a changed configuration needs other files."""
     from benchmark.tuning.trials import trials
 
-    return [str(trial.points_file(Path(RESULTS))) for trial in trials(untuned(), TRIALS)]
+    return [str(trial.points_file(Path(RESULTS))) for trial in trials(untuned(), TRIALS, TUNED_ON)]
 
 
 # Its checkpoint, weights and history are not declared, for the reason given at `train`.
@@ -62,4 +63,4 @@ rule tune:
     conda:
         ENVIRONMENT
     shell:
-        f"python -m benchmark tune {WITH_RESULTS} --trials {TRIALS} 2>&1 | tee {{log:q}}"
+        f"python -m benchmark tune {WITH_RESULTS} --trials {TRIALS} {ONLY_ON} 2>&1 | tee {{log:q}}"

@@ -35,9 +35,13 @@ def experiment(tmp_path):
 
 def test_every_method_has_the_same_number_of_trials(experiment):
     counts: dict[tuple[str, str], int] = {}
-    for one in trials(experiment, 5):
+    for one in trials(experiment, 5, experiment.datasets):
         counts[one.dataset, one.method] = counts.get((one.dataset, one.method), 0) + 1
     assert counts == {(dataset, method): 5 for dataset in experiment.datasets for method in experiment.methods}
+
+
+def test_tuning_can_be_for_one_dataset(experiment):
+    assert {one.dataset for one in trials(experiment, 2, ["maze"])} == {"maze"}
 
 
 def test_trial_0_is_the_configuration_but_for_its_seed(experiment):
@@ -60,7 +64,7 @@ def test_all_methods_try_the_same_recipes(experiment):
 
 
 def test_more_trials_leave_the_earlier_ones_as_they_are(experiment):
-    few, many = trials(experiment, 3), trials(experiment, 9)
+    few, many = trials(experiment, 3, experiment.datasets), trials(experiment, 9, experiment.datasets)
     assert {one.digest for one in few} < {one.digest for one in many}
     assert len({one.digest for one in many}) == len(many)
 
@@ -103,7 +107,7 @@ def test_what_a_dataset_sets_for_a_method_is_where_its_tuning_starts(tmp_path):
 
 
 def test_trials_have_folders_of_their_own(experiment):
-    places = {one.folder(Path("results")) for one in trials(experiment, 4)}
+    places = {one.folder(Path("results")) for one in trials(experiment, 4, experiment.datasets)}
     assert len(places) == 2 * 3 * 4
     assert all(place.is_relative_to("results/tunable/tuning") for place in places)
 

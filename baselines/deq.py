@@ -12,6 +12,9 @@ ICML 2021, arXiv 2106.14342.
 An operating point's knob is the relative residual at which a sample counts as solved: each sample iterates as long as
 it needs, and no longer than the cap. 1 is a single evaluation, since from zero the relative residual is 1.
 
+One more point, the policy "onwards", checks that the answers are those of fixed points: every sample iterates four
+times as long as the cap allows, whatever its residual, and the note `held` says whether the answer stayed as it was.
+
 - The cell is that of the multiscale model's residual block (2020, appendix A), at one scale:
   ``f(z, u) = GN3(ReLU(z + GN2(conv2(ReLU(GN1(conv1(z)))) + u)))``. Its group norms bound the state.
 
@@ -37,9 +40,15 @@ from dynalay.parts import image_parts
 from dynalay.regularisation import jacobian_norm
 from dynalay.rows import take
 
+#: A layer counts as converged, in notes and histories, up to this relative residual, whatever it is solved to.
+CONVERGED = 1e-2
+
 
 class DEQ(AdaptiveClassifier):
     """A network of layers that are solved for their fixed points.
+
+    Notes of each sample: `residual<n>`, the relative residual of layer n; `converged`, whether that of every layer is
+    1e-2 or less, whatever the tolerance; `evaluations` of a cell, the mean over the layers; `held`, see above.
 
     Args:
         image_shape: (channels, height, width) of the normalised input.
@@ -49,6 +58,7 @@ class DEQ(AdaptiveClassifier):
         cell: what the layers iterate; see `dynalay.cells`.
         pool: how the head pools.
         solver: "picard", "anderson" or "broyden".
+        gradient: "implicit", as in the papers, "phantom" or "unrolled"; see `dynalay.fixed_point.fixed_point`.
         tolerance: relative residual at which a sample's layer is solved, in training and at the most expensive point.
         iterations: evaluations of a cell that one sample's layer may take.
         unrolled_share: of all steps, those that unroll `unrolled_iterations` in place of solving.
@@ -57,6 +67,7 @@ class DEQ(AdaptiveClassifier):
         points: how many tolerances the sweep has.
     """
 
+    has_fixed_points = True
     search_space: ClassVar = {
         "unrolled_share": (0.1, 0.6, "linear"),
         "unrolled_iterations": [2, 3, 5],
@@ -73,6 +84,7 @@ class DEQ(AdaptiveClassifier):
         cell: Literal["mdeq", "standardised", "residual"] = "mdeq",
         pool: Literal["average", "maximum"] = "average",
         solver: Literal["picard", "anderson", "broyden"] = "anderson",
+        gradient: Literal["implicit", "phantom", "unrolled"] = "implicit",
         tolerance: float = 1e-2,
         iterations: int = 16,
         unrolled_share: float = 0.3,
@@ -81,6 +93,7 @@ class DEQ(AdaptiveClassifier):
         points: int = 8,
     ) -> None:
         super().__init__(image_shape, classes)
+        self.gradient: Gradient = gradient
         self.tolerance = tolerance
         self.iterations = iterations
         self.unrolled_share = unrolled_share
@@ -103,26 +116,40 @@ class DEQ(AdaptiveClassifier):
         """A geometric grid of tolerances from 1, a single evaluation, to that of training; nothing needs choosing."""
         steps = max(1, self.points - 1)
         tolerances = [float(f"{self.tolerance ** (n / steps):.4g}") for n in range(self.points)]
-        return [OperatingPoint(tolerance) for tolerance in tolerances]
+        return [*(OperatingPoint(tolerance) for tolerance in tolerances), OperatingPoint(self.tolerance, "onwards")]
 
     def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
-        hidden = meter("stem", images)
+        logits = self._solved(images, meter, point.knob, self.iterations)
+        if point.policy == "onwards":
+            first, logits = logits, self._solved(images, meter, 0.0, 4 * self.iterations)
+            meter.note("held", (logits.argmax(dim=1) == first.argmax(dim=1)).float())
+        return logits
+
+    def _solved(self, images: Tensor, meter: Meter, tolerance: float, iterations: int) -> Tensor:
+        """Logits [batch, classes] of layers solved to a relative residual, and notes on how they ended."""
+        hidden, solutions = meter("stem", images), []
         for n in range(1, len(self.network.layers) + 1):
             u = meter(f"layer{n}.transition", hidden)
-            solution = self._equilibrium(n, u, meter, point.knob)
+            solution = self._equilibrium(n, u, meter, tolerance, iterations)
             meter.note(f"residual{n}", solution.residual)
             hidden = solution.value
-            meter.decision(
-                f"layer {n}", [f"{count} evaluations" for count in range(self.iterations + 1)], solution.iterations,
-                {"residual": solution.residual, "tolerance": point.knob}, partial(self._hurried, n, hidden),
-            )  # fmt: skip
+            solutions.append(solution)
+            if tolerance > 0:  # where it is 0, nobody decides when to stop
+                meter.decision(
+                    f"layer {n}", [f"{count} evaluations" for count in range(iterations + 1)], solution.iterations,
+                    {"residual": solution.residual, "tolerance": tolerance}, partial(self._hurried, n, hidden),
+                )  # fmt: skip
+        largest = torch.stack([solution.residual for solution in solutions]).amax(dim=0)
+        meter.note("converged", (largest <= CONVERGED).float())
+        evaluations = torch.stack([solution.iterations for solution in solutions])
+        meter.note("evaluations", evaluations.float().mean(dim=0))
         return meter("head", hidden)
 
     def _hurried(self, layer: int, value: Tensor) -> Tensor:
         """The logits [batch, classes] if the layers above `layer` were evaluated once; for `Meter.decision`."""
         aside = Meter(self.components(), len(value), value.device)
         for above in range(layer + 1, len(self.network.layers) + 1):
-            value = self._equilibrium(above, aside(f"layer{above}.transition", value), aside, 1.0).value
+            value = self._equilibrium(above, aside(f"layer{above}.transition", value), aside, 1.0, 1).value
         return aside("head", value)
 
     def training_loss(
@@ -136,15 +163,20 @@ class DEQ(AdaptiveClassifier):
             if unrolled:
                 solution = self._equilibrium(n, u, meter, 0.0, self.unrolled_iterations, "unrolled")
             else:
-                solution = self._equilibrium(n, u, meter, self.tolerance)
+                solution = self._equilibrium(n, u, meter, self.tolerance, self.iterations, self.gradient)
             cell, given, hidden = f"layer{n}.cell", u.detach(), solution.value
-            norms.append(jacobian_norm(partial(_applied, meter, cell, given), hidden, generator=state.generator).mean())
+            if self.jacobian_penalty:
+                norm = jacobian_norm(partial(_applied, meter, cell, given), hidden, generator=state.generator)
+                norms.append(norm.mean())
             logs[f"residual{n}"] = solution.residual.detach().clamp_min(1e-6).log().mean().exp()
-            logs[f"converged{n}"] = (solution.residual.detach() <= self.tolerance).float().mean()
-        classification = functional.cross_entropy(meter("head", hidden), labels)
-        penalty = torch.stack(norms).mean()
-        logs |= {"classification_loss": classification.detach(), "jacobian": penalty.detach()}
-        return classification + self.jacobian_penalty * penalty, logs
+            logs[f"converged{n}"] = (solution.residual.detach() <= CONVERGED).float().mean()
+            logs[f"evaluations{n}"] = solution.iterations.float().mean()
+        loss = functional.cross_entropy(meter("head", hidden), labels)
+        logs["classification_loss"] = loss.detach()
+        if norms:
+            penalty = torch.stack(norms).mean()
+            loss, logs["jacobian"] = loss + self.jacobian_penalty * penalty, penalty.detach()
+        return loss, logs
 
     def _equilibrium(
         self,
@@ -152,7 +184,7 @@ class DEQ(AdaptiveClassifier):
         u: Tensor,
         meter: Meter,
         tolerance: float,
-        iterations: int | None = None,
+        iterations: int,
         gradient: Gradient = "implicit",
     ) -> Solution:
         """Layer `n` solved from zero for its input u [batch, channels, height, width]."""
@@ -163,7 +195,7 @@ class DEQ(AdaptiveClassifier):
             gradient=gradient,
             solver=self.network.layers[n - 1].solver,
             relative_tolerance=tolerance,
-            max_iterations=iterations or self.iterations,
+            max_iterations=iterations,
             update=partial(meter, update) if update in meter.components else None,
         )
 

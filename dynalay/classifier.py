@@ -93,6 +93,9 @@ class AdaptiveClassifier(Pretrained, ABC):
 
     #: Whether an agent chooses what to compute, and records hold its actions; figures of agents show such methods.
     has_agent: bool = False
+    #: Whether its layers are solved for fixed points, and records note whether samples `converged`, after how many
+    #: `evaluations`, and, under the policy "onwards", whether an answer `held` when iterated on.
+    has_fixed_points: bool = False
     #: In order of their starts, the first at 0.
     phases: tuple[Phase, ...] = (Phase("training"),)
     #: A method raises it when the same parameters give another result: its old results are then stale.

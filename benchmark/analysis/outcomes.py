@@ -124,6 +124,12 @@ class Outcomes:
         knobless = self.own_points["knob"].isna().groupby(self.own_points["method"], sort=False).all()
         return list(knobless.index[knobless])
 
+    @cached_property
+    def notes(self) -> pd.DataFrame:
+        """The mean of each note that is a measurement, over the test samples of every run and operating point."""
+        found = self.table("notes")
+        return found if len(found) else pd.DataFrame(columns=[*POINT_COLUMNS[:6], "note", "samples", "mean"])
+
     @property
     def policies(self) -> list[str]:
         """Who decided, in any record: "own" and the controls."""

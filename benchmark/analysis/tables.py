@@ -20,6 +20,8 @@ from benchmark.analysis.equal_compute import (
     in_units,
     static_frontier,
 )
+from benchmark.analysis.fixed_points import NOTES as FIXED_POINT_NOTES
+from benchmark.analysis.fixed_points import of_run as fixed_point_notes
 from benchmark.analysis.formatting import (
     ACCURACY,
     AMOUNT,
@@ -128,7 +130,7 @@ def controls(outcomes: Outcomes) -> Filled:
     thresholds on confidence, both chosen on validation. Intervals are over seeds and samples. A dash: only for so many
     seeds do the two overlap.
     """
-    policies = [policy for policy in outcomes.policies if policy not in ("own", "never")]
+    policies = [policy for policy in outcomes.policies if policy not in ("own", "never", "onwards")]
     groups: dict[str, list[str]] = {}
     for name, group in (("best_blind", policies_of.BLIND), ("best_threshold", policies_of.THRESHOLDS)):
         if known := [policy for policy in policies if policy in group]:
@@ -174,6 +176,31 @@ def ablations(outcomes: Outcomes) -> Filled:
         "macs": MACS,
         "area": AREA,
         "area_difference": Metric("difference of areas (points)", points, DIFFERENCE),
+    }
+    return columns, cells
+
+
+def fixed_points(outcomes: Outcomes) -> Filled:
+    """Whether layers reach their fixed points: solved to the tolerance of training, on the test split.
+
+    "Converged" is the share of samples whose layers all end at a relative residual of 1e-2 or less; evaluations are
+    those of a cell for one sample. "Held" is the share of answers that stay the same when every sample iterates four
+    times as long as the cap. Training MACs are those of the forward passes of one run.
+    """
+    cells: Cells = {}
+    for key in outcomes.grid():
+        seeds = [fixed_point_notes(outcomes, *key, seed) for seed in outcomes.seeds]
+        if any(seeds):
+            row = {name: Cell.of([each.get(name) for each in seeds]) for name in FIXED_POINT_NOTES}
+            row["accuracy"] = Cell.of([each.get("accuracy") for each in seeds])
+            row["training_macs"] = Cell.of(outcomes.of_runs(*key, "training_macs"))
+            cells[key] = row
+    columns = {
+        "converged": Metric("converged (%)", percent, SHARE),
+        "held": Metric("held (%)", percent, SHARE),
+        "evaluations": Metric("evaluations", significant, AMOUNT),
+        "accuracy": ACCURACY,
+        "training_macs": TRAINING_MACS,
     }
     return columns, cells
 
@@ -228,7 +255,7 @@ def calibration(outcomes: Outcomes) -> Filled:
 
 
 MAKERS = (
-    main_results, budgets, equal_accuracy, static_frontier, area, controls, ablations, overall, training,
+    main_results, budgets, equal_accuracy, static_frontier, area, controls, ablations, fixed_points, overall, training,
     equal_training, calibration,
 )  # fmt: skip
 #: Tables that compare methods on a dataset, whose captions name those that are not on the common ground.

@@ -1,4 +1,4 @@
-"""Which methods of an experiment have an agent, and which are variants of another; by the configuration alone."""
+"""Which methods have an agent, solve for fixed points, or are variants of another; by the configuration alone."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -19,6 +19,16 @@ def agents(configuration: Configuration) -> list[str]:
 def has_agent(kind: str) -> bool:
     """Whether the class of a kind, or a base class, says `has_agent = True`; read from its source, without torch."""
     return bool(kinds.find("method", kind).definition.attribute("has_agent", False))
+
+
+def fixed_point_methods(method_kinds: Mapping[str, str]) -> list[str]:
+    """The methods whose class, or a base class, says `has_fixed_points = True`; read from its source, without torch."""
+    return [label for label, kind in method_kinds.items() if _has_fixed_points(kind)]
+
+
+@cache
+def _has_fixed_points(kind: str) -> bool:
+    return bool(kinds.find("method", kind).definition.attribute("has_fixed_points", False))
 
 
 def variants(method_kinds: Mapping[str, str]) -> dict[str, list[str]]:

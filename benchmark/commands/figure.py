@@ -4,8 +4,9 @@ Examples:
   python -m benchmark figure accuracy_compute --config config/quick.yaml
   python -m benchmark figure gallery --config config/quick.yaml --width column --output paper/gallery
 
-Everything is drawn from the experiment's summary (`python -m benchmark summary`) and from the runs' history.csv and
-latency.csv; no model is run.  Written are <output>.pdf, .svg and .png, and the data as <output>.csv and .parquet.
+Everything is drawn from the experiment's summary (`python -m benchmark summary`) and from the runs' history.csv,
+latency.csv and resources.csv; no model is run.  Written are <output>.pdf, .svg and .png, and the data as <output>.csv
+and .parquet.
 Where no finished run has anything to show, the data is empty and the picture says so.
 """
 

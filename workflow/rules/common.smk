@@ -70,6 +70,16 @@ def first_seed_timings(wildcards) -> list[str]:
     return [f"{run.folder(Path(RESULTS))}/latency.csv" for run in runs]
 
 
+def fixed_point_resources(wildcards) -> list[str]:
+    """What training steps and forward passes take, where methods are solved for fixed points."""
+    from benchmark.analysis.variants import fixed_point_methods
+
+    methods = fixed_point_methods(configuration.method_kinds)
+    runs = [run for run in configuration.runs() if run.method in methods]
+    paths = [f"{run.folder(Path(RESULTS))}/resources.csv" for run in runs]
+    return [path for path in paths if Path(path).exists()] if PARTIAL else paths
+
+
 def asked_timings(wildcards) -> list[str]:
     """The timings that the experiment itself asks for; others are taken by `snakemake latency`."""
     return first_seed_timings(wildcards) if configuration.latency and not PARTIAL else []
@@ -77,6 +87,8 @@ def asked_timings(wildcards) -> list[str]:
 
 def timings(wildcards) -> list[str]:
     """What a figure shows beside the summary: the timings that are asked for, and others taken so far."""
+    if wildcards.figure == "fixed_points":
+        return fixed_point_resources(wildcards)
     if wildcards.figure != "accuracy_latency":
         return []
     asked = asked_timings(wildcards)

@@ -83,6 +83,24 @@ rule time_run:
         f"python -m benchmark latency {OF_RUN} {WITH_BOTH} --device {{params.device}} --threads {{threads}} > {{log:q}} 2>&1"
 
 
+rule resources_of_run:
+    input:
+        f"{RUN}/trained",
+    output:
+        f"{RUN}/resources.csv",
+    log:
+        f"{RUN}/resources.log",
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        processors=os.cpu_count(),
+    params:
+        device=device,
+    shell:
+        f"python -m benchmark resources {OF_RUN} {WITH_BOTH} --device {{params.device}} --threads {{threads}} > {{log:q}} 2>&1"
+
+
 rule latency:
     input:
         changed_marks,

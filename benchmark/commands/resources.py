@@ -10,7 +10,7 @@ both, and their ratios. The figure fixed_points shows them.
 
 import argparse
 
-from benchmark.commands.arguments import add_run_arguments, positive, prepared
+from benchmark.commands.arguments import add_run_arguments, named_run, positive, prepared
 from benchmark.evaluation.recording import load_trained
 from benchmark.evaluation.resources import measure
 from benchmark.experiment import configuration, provenance
@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Measure the run and write its resources.csv."""
+    run, experiment = named_run(arguments), configuration.load(arguments.config)
     with gpu_slot(arguments.device):
-        run, dataset, device = prepared(arguments)
+        dataset, device = prepared(run, arguments)
         folder = run.folder(arguments.results)
-        experiment = configuration.load(arguments.config)
         model = load_trained(run, dataset, folder, device)
         reference = build_model(experiment.run(run.dataset, experiment.reference, run.seed), dataset, device)
         images, labels = next(batches(dataset.train, dataset, device, run.recipe.batch_size))

@@ -32,10 +32,10 @@ const short = (value) => {
   for (const [scale, letter] of [[1e12, " T"], [1e9, " G"], [1e6, " M"], [1e3, " k"]]) {
     if (Math.abs(value) >= scale * 0.9995) return `${+(value / scale).toPrecision(3)}${letter}`;
   }
-  return `${+value.toPrecision(3)} `;
+  return `${+value.toPrecision(3)}`;
 };
 const percent = (thousandths) => `${(thousandths / 10).toFixed(1)}%`;
-const number = (value) => (typeof value === "number" ? `${+value.toPrecision(3)}` : `${value}`);
+const number = (value) => (typeof value === "number" ? `${+value.toPrecision(4)}` : `${value}`);
 
 // The data of a dataset, unpacked when it is first chosen.
 const unpacked = new Map();
@@ -58,7 +58,7 @@ async function unpack(dataset) {
 const state = { dataset: null, method: null, sample: 0, point: 0 };
 let content, method, order = [];
 
-const name = (label) => content.classes?.[label] ?? `class ${label}`;
+const name = (label) => content.classes?.[label] ?? `${label}`;
 const steps = (sample, point) => {
   const first = method.first[sample][point];
   return Array.from({ length: method.counts[sample][point] }, (_, index) => {
@@ -132,7 +132,7 @@ function drawCourse(taken) {
     parts.push(make("path", { class: "axis", d: `M${left} ${y(share)}H${right}` }));
     parts.push(make("text", { x: left - 6, y: y(share) + 4, "text-anchor": "end" }, `${share / 10}%`));
   }
-  parts.push(make("text", { x: right, y: bottom + 26, "text-anchor": "end" }, `${short(most)}MACs`));
+  parts.push(make("text", { x: right, y: bottom + 26, "text-anchor": "end" }, `${short(most)} MACs`));
   parts.push(make("text", { x: left, y: bottom + 26 }, "0"));
   taken.slice(1).forEach((step, index) => {
     const before = taken[index];
@@ -141,12 +141,12 @@ function drawCourse(taken) {
     parts.push(make("path", { class: flipped ? "line flip" : "line", d }));
   });
   for (const step of taken) {
-    const words = `${step.decision}: ${name(step.classes[0])}, ${short(step.macs)}MACs`;
+    const words = `${step.decision}: ${name(step.classes[0])}, ${short(step.macs)} MACs`;
     const place = { cx: x(step.macs), cy: y(step.truth), r: 5 };
     parts.push(make("circle", { ...place, class: isRight(state.sample, step) ? "right" : "wrong" }, make("title", {}, words)));
   }
   $("course").replaceChildren(...parts);
-  const spoken = taken.map((step) => `${percent(step.truth ?? 0)} at ${short(step.macs)}MACs`);
+  const spoken = taken.map((step) => `${percent(step.truth ?? 0)} at ${short(step.macs)} MACs`);
   $("course").setAttribute("aria-label", `Probability of ${name(content.labels[state.sample])}: ${spoken.join(", ")}`);
 }
 
@@ -187,7 +187,7 @@ function looks(step) {
 
 function drawStep(step, before) {
   const flipped = before && step.classes[0] !== before.classes[0];
-  const heading = make("h3", {}, step.decision[0].toUpperCase() + step.decision.slice(1), make("small", {}, `${short(step.macs)}MACs so far`));
+  const heading = make("h3", {}, step.decision[0].toUpperCase() + step.decision.slice(1), make("small", {}, `${short(step.macs)} MACs so far`));
   if (flipped) heading.append(make("span", { class: "flipped" }, `⚑ flips from ${name(before.classes[0])} to ${name(step.classes[0])}`));
   const why = make("div", { class: "why" });
   if (step.decision !== "answer") {
@@ -207,7 +207,7 @@ function drawPoints() {
     if (!taken.length) return make("tr", {}, make("td", {}, button), make("td", { colspan: 4 }, "left out: it lies on a threshold"));
     const last = taken.at(-1);
     const right = isRight(state.sample, last);
-    const cells = [`${right ? "✓" : "✗"} ${name(last.classes[0])}`, percent(last.probabilities[0]), short(last.macs).trim(), `${taken.length - 1}`];
+    const cells = [`${right ? "✓" : "✗"} ${name(last.classes[0])}`, percent(last.probabilities[0]), short(last.macs), `${taken.length - 1}`];
     return make(
       "tr", place === state.point ? { "aria-current": "true" } : {}, make("td", {}, button), ...cells.map((text, index) => make("td", index || right ? {} : { class: "hole" }, text)),
     );
@@ -231,14 +231,14 @@ function show() {
   const taken = steps(state.sample, state.point);
   const last = taken.at(-1);
   $("number").value = content.samples[state.sample];
-  $("sample-title").textContent = `Sample ${content.samples[state.sample]}: ${name(content.labels[state.sample])}`;
+  $("sample-title").textContent = `Sample ${content.samples[state.sample]}, class ${name(content.labels[state.sample])}`;
   const facts = [];
   if (content.difficulty[state.sample] !== null) facts.push(`${content.dial}: ${number(content.difficulty[state.sample])}`);
   if (content.groups) facts.push(content.groups[state.sample]);
   const verdict = isRight(state.sample, last) ? "right" : `wrong, it is ${name(content.labels[state.sample])}`;
   $("outcome").replaceChildren(
     `${state.method} answers `, make("b", {}, name(last.classes[0])), ` (${verdict}) with ${percent(last.probabilities[0])}, for `,
-    make("b", {}, `${short(last.macs)}MACs`), ` after ${taken.length - 1} decisions.`, facts.length ? ` ${facts.join("; ")}.` : "",
+    make("b", {}, `${short(last.macs)} MACs`), ` after ${taken.length - 1} decisions.`, facts.length ? ` ${facts.join("; ")}.` : "",
   );
   $("nothing").textContent = taken.length === 1 ? "This method decided nothing here: it computed its answer in one go." : "";
   drawPicture();
@@ -273,6 +273,12 @@ async function chooseDataset(dataset, wanted) {
   chooseMethod(labels.includes(wanted) ? wanted : labels.includes(state.method) ? state.method : labels[0]);
 }
 
+// Of the samples that were kept, the place of the one whose number is nearest.
+function nearest(sample) {
+  const gaps = content.samples.map((kept) => Math.abs(kept - sample));
+  return gaps.indexOf(Math.min(...gaps));
+}
+
 function walk(step) {
   if (!order.length) return;
   state.sample = order[(order.indexOf(state.sample) + step + order.length) % order.length];
@@ -286,9 +292,7 @@ $("order").addEventListener("change", () => rearrange(false));
 $("previous").addEventListener("click", () => walk(-1));
 $("next").addEventListener("click", () => walk(1));
 $("number").addEventListener("change", (event) => {
-  // The nearest sample that was kept; all of them can be walked through from there.
-  const gaps = content.samples.map((sample) => Math.abs(sample - event.target.value));
-  state.sample = gaps.indexOf(Math.min(...gaps));
+  state.sample = nearest(+event.target.value);
   $("order").value = "number";
   rearrange(true);
 });
@@ -306,8 +310,8 @@ document.addEventListener("keydown", (event) => {
   const dataset = datasets.includes(address.get("dataset")) ? address.get("dataset") : datasets[0];
   state.point = +(address.get("point") ?? 0);
   chooseDataset(dataset, address.get("method")).then(() => {
-    const sample = content.samples.indexOf(+address.get("sample"));
-    if (address.has("sample") && sample >= 0 && method.counts[sample][state.point]) { state.sample = sample; show(); }
+    const sample = nearest(+address.get("sample"));
+    if (method.counts[sample][state.point]) { state.sample = sample; show(); }
     document.body.dataset.ready = "true";
   });
 }

@@ -243,8 +243,8 @@ def test_a_sample_is_shown_step_by_step_with_its_flip(shown):
     choose(shown, "method", "branchynet")
     choose(shown, "point", "2")
     choose(shown, "number", "5")  # an odd sample whose first two answers are wrong
-    assert texts(shown, "#step-list h3")[0] == "Step 11 MMACs so far"
-    assert [text.split("MACs")[0] for text in texts(shown, "#step-list h3")] == [
+    assert texts(shown, "#step-list h3")[0] == "Step 11 M MACs so far"
+    assert [text.split(" MACs")[0] for text in texts(shown, "#step-list h3")] == [
         "Step 11 M",
         "Step 22 M",
         "Step 33 M",
@@ -312,7 +312,10 @@ def test_arrow_keys_walk_through_samples_and_points(shown):
 def test_a_dataset_without_its_data_is_shown_without_pictures(shown):
     shown.execute_script("delete document.body.dataset.ready")
     choose(shown, "dataset", "digits")
-    wait(shown, "document.getElementById('sample-title').textContent.endsWith('class 0')")
+    wait(
+        shown,
+        "document.getElementById('sample-title').textContent.endsWith('class 0')",
+    )
     assert "No picture" in texts(shown, "#picture")[0]
     assert texts(shown, "#method option") == ["resnet14", "dynalay", "dynalay-unrolled"]
 

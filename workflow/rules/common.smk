@@ -3,6 +3,7 @@
 import os
 import shlex
 import signal
+from functools import cache
 from pathlib import Path
 
 # Slurm's warning before a time limit (SIGUSR1) goes to every process of a job.  Only the training acts on it; the Snakemake
@@ -48,6 +49,26 @@ def device(wildcards, resources) -> str:
 def run_of(wildcards):
     """The run that a rule's wildcards name."""
     return configuration.run(wildcards.dataset, wildcards.method, int(wildcards.seed))
+
+
+@cache
+def untuned():
+    """The experiment without the tuned settings that it may name: what tuning starts from."""
+    return configurations.load(CONFIGURATION, tuned=False)
+
+
+def trial_of(wildcards):
+    """The trial that a rule's wildcards name."""
+    from benchmark.tuning.trials import trial  # takes a second that other targets need not spend
+
+    return trial(untuned(), wildcards.dataset, wildcards.method, int(wildcards.number))
+
+
+def trial_files(wildcards) -> list[str]:
+    """What all trials leave. The names carry the trials' identities, so a changed configuration needs other files."""
+    from benchmark.tuning.trials import trials
+
+    return [str(trial.points_file(Path(RESULTS))) for trial in trials(untuned(), TRIALS, TUNED_ON)]
 
 
 def records(wildcards) -> list[str]:

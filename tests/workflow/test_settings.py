@@ -35,11 +35,12 @@ def test_a_wrong_configuration_is_refused_in_one_message_before_anything_runs(tm
         (["device=gpu"], "must be auto, cpu or cuda"),
         (["partial=maybe"], "must be true or false"),
         (["results={seed}"], "braces"),
-        (["dataset=mazes"], "has no dataset 'mazes'"),
+        (["experiment=grid.yaml", "dataset=maze"], "has no dataset 'maze'"),
         (["trials=0"], "must be a whole number of 1 or more"),
     ],
 )
 def test_a_setting_that_would_be_ignored_is_refused(tmp_path, settings, message):
+    (tmp_path / "grid.yaml").write_text(GRID)
     status, output = run(tmp_path, "--cores", "1", "--dry-run", "--config", *settings)
     assert status != 0
     assert message in output

@@ -225,7 +225,7 @@ class ACT(AdaptiveClassifier):
                 )  # fmt: skip
             output = output + torch.where(halts, 1 - before, score)[:, None, None, None] * features
             leave, stay = partition(halts)
-            if len(leave):
+            if len(leave) or not len(rows):  # an empty batch has an output too
                 halted.append(take(rows, leave))
                 outputs.append(take(output, leave))
             rows, features, before, output = (take(part, stay) for part in (rows, features, total, output))

@@ -35,6 +35,12 @@ class ResidualCell(nn.Module):
         weight, bias = self.gain.view(-1, 1, 1, 1) * self.conv2.weight, self.gain * self.conv2.bias
         return u + functional.conv2d(inner, weight, bias, padding=1)
 
+    def for_inference(self) -> nn.Module:
+        """The same function with its gain multiplied into the kernel (`dynalay.inference`)."""
+        assert self.conv2.bias is not None
+        weight, bias = self.gain.view(-1, 1, 1, 1) * self.conv2.weight, self.gain * self.conv2.bias
+        return _FoldedCell(_fixed(self.conv1, self.conv1.weight), _fixed(self.conv2, weight, bias))
+
 
 class StandardisedCell(nn.Module):
     """f(z, u) = u + F(ReLU(z + u)), F as in `ResidualCell` of convolutions with standardised kernels.
@@ -56,6 +62,10 @@ class StandardisedCell(nn.Module):
     def forward(self, z: Tensor, u: Tensor) -> Tensor:
         """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""
         return u + self.conv2(functional.relu(self.conv1(functional.relu(z + u))))
+
+    def for_inference(self) -> nn.Module:
+        """The same function of kernels that are standardised already (`dynalay.inference`)."""
+        return _FoldedCell(*(_fixed(each, each.standardised()) for each in (self.conv1, self.conv2)))
 
 
 class StandardisedConv2d(nn.Conv2d):
@@ -79,12 +89,40 @@ class StandardisedConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name for it
         """[rows, channels, height, width] to the same shape."""
+        return self._conv_forward(input, self.standardised(), self.bias)
+
+    def standardised(self) -> Tensor:
+        """The kernel that it convolves with, [channels, channels, 3, 3]."""
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
         scale = self.gain.view(-1, 1, 1, 1) * _OF_RELU * torch.rsqrt(variance * self.weight[0].numel() + 1e-4)
-        return self._conv_forward(input, (self.weight - mean) * scale, self.bias)
+        return (self.weight - mean) * scale
 
 
 _OF_RELU = math.sqrt(2 / (1 - 1 / math.pi))
+
+
+class _FoldedCell(nn.Module):
+    """u + conv2(ReLU(conv1(ReLU(z + u)))): what both cells above are once their weights are fixed."""
+
+    def __init__(self, conv1: nn.Conv2d, conv2: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv1 = conv1
+        self.conv2 = conv2
+
+    def forward(self, z: Tensor, u: Tensor) -> Tensor:
+        hidden: Tensor = self.conv2(functional.relu_(self.conv1(functional.relu_(z + u))))
+        return hidden.add_(u)
+
+
+def _fixed(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
+    """An ordinary convolution like `conv`, with this kernel and bias (that of `conv` by default)."""
+    bias = conv.bias if bias is None else bias
+    fixed = nn.Conv2d(
+        conv.in_channels, conv.out_channels, 3, padding=1, device=weight.device, dtype=weight.dtype
+    )  # fmt: skip
+    fixed.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+    fixed.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+    return fixed
 
 
 class MDEQCell(nn.Module):

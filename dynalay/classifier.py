@@ -1,16 +1,18 @@
 """The contract that every classifier of the suite fulfils, static or adaptive."""
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from dynalay.components import Component, ComponentCost, component_costs
+from dynalay.inference import optimised, optimised_components
 from dynalay.meter import Meter
 from dynalay.pretrained import Pretrained
 
@@ -111,6 +113,7 @@ class AdaptiveClassifier(Pretrained, ABC):
         super().__init__()
         self.image_shape = image_shape
         self.classes = classes
+        self._fixed_components: Mapping[str, Component] | None = None
         self._macs_by_shapes: dict[tuple[tuple[tuple[int, ...], ...], ...], Tensor] = {}
 
     @abstractmethod
@@ -149,8 +152,10 @@ class AdaptiveClassifier(Pretrained, ABC):
     def predict(self, images: Tensor, *, price: float | None = None, point: OperatingPoint | None = None) -> Prediction:
         """Classify in evaluation mode, without gradients, and count what each sample cost.
 
-        The modes of all modules are as before afterwards. Images of another resolution than `image_shape` are counted
-        at their own; the first batch of each resolution takes longer, since costs are counted once for each.
+        The components run as `dynalay.inference` optimises them, again after each change of a weight; `for_inference`
+        does it once. Their costs are those of the components as they are. The modes of all modules are as before
+        afterwards. Images of another resolution than `image_shape` are counted at their own; the first batch of each
+        resolution takes longer, since costs are counted once for each.
 
         Args:
             images: float [batch, channels, height, width], normalised; on the device of the model.
@@ -166,11 +171,35 @@ class AdaptiveClassifier(Pretrained, ABC):
             if not self.has_agent:
                 raise ValueError(f"{type(self).__name__} has no agent that knows a price: give an operating point")
             point = OperatingPoint(price)
-        meter = Meter(self.components(), len(images), images.device, strict=False)
-        with _evaluating(self), torch.inference_mode():
+        meter = Meter(self.inference_components(), len(images), images.device, strict=False)
+        with nullcontext() if self._fixed_components else _evaluating(self), torch.inference_mode():
             logits = self.classify(images, self.default_point if point is None else point, meter)
-        macs = meter.macs(self._macs_as_run(meter).to(images.device))
+        return self.prediction(logits, meter)
+
+    def prediction(self, logits: Tensor, meter: Meter) -> Prediction:
+        """What `predict` gives, from `logits` [batch, classes] and the meter that counted them."""
+        macs = meter.macs(self._macs_as_run(meter).to(logits.device))
         return Prediction(logits, logits.argmax(dim=1), macs)
+
+    def inference_components(self) -> Mapping[str, Component]:
+        """The components as they run fastest (`dynalay.inference`), with the weights as they are now.
+
+        Give them to a meter, and `classify` is fast; counts are those of `components`, answers equal up to rounding.
+        """
+        return self._fixed_components or optimised_components(self, self.components())
+
+    def for_inference(self, *, compiled: bool = False) -> Self:
+        """A copy whose weights do not change any more, so that `predict` has nothing to watch.
+
+        Move the model to its device first. The copy cannot be trained or moved.
+
+        Args:
+            compiled: whether `torch.compile` compiles each component when it first runs, which takes seconds to
+                minutes and needs a compiler; what it brings depends on the device (`timings/README.md`).
+        """
+        fixed = copy.deepcopy(self).eval().requires_grad_(False)
+        fixed._fixed_components = optimised(fixed.components(), compiled=compiled)
+        return fixed
 
     def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
         """Classify a batch at several operating points, one after the other.
@@ -232,12 +261,14 @@ class AdaptiveClassifier(Pretrained, ABC):
 
     def _macs_as_run(self, meter: Meter) -> Tensor:
         """`component_macs` for the input shapes that a meter saw; counted once for each combination of shapes."""
-        components = meter.components_as_run()
-        if all(component.input_shapes == meter.components[name].input_shapes for name, component in components.items()):
+        if meter.ran_as_declared:
             return self.component_macs()
-        shapes = tuple(component.input_shapes for component in components.values())
+        as_run = meter.input_shapes
+        shapes = tuple(as_run.values())
         if shapes not in self._macs_by_shapes:
-            costs = component_costs(components)
+            # Of the components as they are; the meter's may be optimised.
+            components = self.components().items()
+            costs = component_costs({name: Component(each.module, as_run[name]) for name, each in components})
             self._macs_by_shapes[shapes] = torch.tensor([cost.macs for cost in costs.values()])
         return self._macs_by_shapes[shapes]
 
@@ -246,7 +277,8 @@ class AdaptiveClassifier(Pretrained, ABC):
 def _evaluating(model: nn.Module) -> Iterator[None]:
     """Every module in evaluation mode, and afterwards each in its own again."""
     training = [module for module in model.modules() if module.training]
-    model.eval()
+    if training:
+        model.eval()
     try:
         yield
     finally:

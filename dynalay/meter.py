@@ -21,7 +21,7 @@ class Meter:
         samples: the number of samples in the batch.
         device: where the counts are kept; the device of the model, so that counting never waits for it.
         strict: whether inputs must have the declared shapes, for which costs were counted. False is for inputs of
-            another resolution: their costs are those of `components_as_run`.
+            another resolution: their costs are those of `input_shapes`.
 
     Attributes:
         notes: what a model wants recorded of each sample beside the counts, by name, each [samples].
@@ -74,7 +74,7 @@ class Meter:
         if name not in self.components:
             raise KeyError(f"no component {name!r}; the model declares {', '.join(self.components)}")
         component = self.components[name]
-        count = self.samples if rows is None else len(rows)
+        count = self.samples if rows is None else rows.size(0)
         expected = self._shapes.get(name)
         if expected is None:
             expected = self._shapes[name] = tuple(tuple(tensor.shape[1:]) for tensor in inputs)
@@ -105,12 +105,15 @@ class Meter:
             self._parts.clear()
         return self._executions
 
-    def components_as_run(self) -> dict[str, Component]:
-        """The components with the input shapes that they ran with; the declared shapes where one never ran."""
-        return {
-            name: Component(component.module, self._shapes.get(name, component.input_shapes))
-            for name, component in self.components.items()
-        }
+    @property
+    def ran_as_declared(self) -> bool:
+        """Whether every input had the declared shape, for which costs are counted; always so if `strict`."""
+        return all(shapes == self.components[name].input_shapes for name, shapes in self._shapes.items())
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[tuple[int, ...], ...]]:
+        """The input shapes that each component ran with; the declared ones where it never ran."""
+        return {name: self._shapes.get(name, component.input_shapes) for name, component in self.components.items()}
 
     def note(self, name: str, values: Tensor, rows: Tensor | None = None) -> None:
         """Record `values` [len(rows)] of `rows` under `name`; other samples hold NaN (floats) or -1 (integers)."""

@@ -17,9 +17,9 @@ def take(whole: Tensor, rows: Tensor) -> Tensor:
         whole: [batch, ...].
         rows: int64, distinct rows in order.
     """
-    if len(rows) == len(whole):
+    if rows.size(0) == whole.size(0):
         return whole
-    return _from_blocks(_blocks(whole).index_select(0, rows), like=whole)
+    return from_blocks(blocks(whole).index_select(0, rows), like=whole)
 
 
 def put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
@@ -31,37 +31,37 @@ def put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
         part: [len(rows), ...]; becomes of the type of `whole`.
     """
     part = part.to(whole.dtype)
-    if len(rows) == len(whole):
+    if rows.size(0) == whole.size(0):
         return part
     if torch.is_grad_enabled():
         return replaced(whole, rows, part)
-    _blocks(whole).index_copy_(0, rows, _blocks(part, like=whole))
+    blocks(whole).index_copy_(0, rows, blocks(part, like=whole))
     return whole
 
 
 def replaced(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
     """As `put`, but `whole` keeps its values."""
-    if len(rows) == len(whole):
+    if rows.size(0) == whole.size(0):
         return part
-    blocks = _blocks(whole).index_copy(0, rows, _blocks(part.to(whole.dtype), like=whole))
-    return _from_blocks(blocks, like=whole)
+    copied = blocks(whole).index_copy(0, rows, blocks(part.to(whole.dtype), like=whole))
+    return from_blocks(copied, like=whole)
 
 
 def added(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
     """`whole` with `part` [len(rows), ...] added to its `rows`."""
-    if len(rows) == len(whole):
+    if rows.size(0) == whole.size(0):
         return whole + part
-    return _from_blocks(_blocks(whole).index_add(0, rows, _blocks(part, like=whole)), like=whole)
+    return from_blocks(blocks(whole).index_add(0, rows, blocks(part, like=whole)), like=whole)
 
 
 def partition(leaves: Tensor) -> tuple[Tensor, Tensor]:
     """Where `leaves` [rows] is true and where it is false, each int64 in order; waits for the device once."""
     count = int(leaves.sum())
-    if count in (0, len(leaves)):
-        every = torch.arange(len(leaves), device=leaves.device)
+    if count in (0, leaves.size(0)):
+        every = torch.arange(leaves.size(0), device=leaves.device)
         return (every, every[:0]) if count else (every[:0], every)
     order = leaves.byte().argsort(stable=True)
-    return order[len(leaves) - count :], order[: len(leaves) - count]
+    return order[leaves.size(0) - count :], order[: leaves.size(0) - count]
 
 
 def gathered(rows: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
@@ -70,16 +70,17 @@ def gathered(rows: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
         return parts[0]
     whole = torch.cat(list(parts))
     order = torch.cat(list(rows)).argsort()
-    return _from_blocks(_blocks(whole).index_select(0, order), like=whole)
+    return from_blocks(blocks(whole).index_select(0, order), like=whole)
 
 
-def _blocks(batch: Tensor, like: Tensor | None = None) -> Tensor:
+def blocks(batch: Tensor, like: Tensor | None = None) -> Tensor:
     """A view of `batch` in which each row lies in memory as a block, if `batch` (or `like`) is channels-last."""
     return batch.permute(0, 2, 3, 1) if _is_channels_last(batch if like is None else like) else batch
 
 
-def _from_blocks(blocks: Tensor, like: Tensor) -> Tensor:
-    return blocks.permute(0, 3, 1, 2) if _is_channels_last(like) else blocks
+def from_blocks(rows: Tensor, like: Tensor) -> Tensor:
+    """What `blocks` made of a batch in the layout of `like`, back in the order of its dimensions."""
+    return rows.permute(0, 3, 1, 2) if _is_channels_last(like) else rows
 
 
 def _is_channels_last(batch: Tensor) -> bool:

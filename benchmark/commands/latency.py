@@ -6,9 +6,9 @@ Examples:
       --batch-sizes 1 128 --threads 1
 
 Fewer MACs save time only as far as the device is kept busy, so several batch sizes are timed. Controls, which decide
-at random or by a rule in the method's place, are not. Writes latency.csv into the run's folder: time per sample,
-percentiles of the time per batch, threads and peak memory. The figure accuracy_latency shows it. Measure on an idle
-machine, and give more --samples for percentiles that mean something.
+at random or by a rule in the method's place, are not. Networks run as optimised for inference. Writes latency.csv
+into the run's folder: time per sample, percentiles of the time per batch, threads and peak memory. The figure
+accuracy_latency shows it. Measure on an idle machine, and give more --samples for percentiles that mean something.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace) -> None:
         images = _images(dataset, max(arguments.samples, *arguments.batch_sizes), device)
         passes = {size: images[: max(arguments.samples, size)] for size in arguments.batch_sizes}
         try:
-            table = measure(model, points, passes, arguments.repeats)
+            table = measure(model.for_inference(), points, passes, arguments.repeats)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -48,7 +48,7 @@ def measure(
     Each batch is waited for before the next one is started, as requests are that come one by one.
 
     Args:
-        model: in inference mode, on the device of the images.
+        model: from `for_inference`, on the device of the images; the components run as optimised for inference.
         points: distinct operating points.
         passes: by batch size, the images of a pass: normalised, float [samples, channels, height, width].
         repeats: timed passes, after one to warm up; they alternate, so that other load slows all alike.
@@ -80,7 +80,7 @@ def measure(
 
 def _run(model: AdaptiveClassifier, case: _Case, images: Tensor) -> list[float]:
     """Seconds of each batch of a pass."""
-    components, seconds = model.components(), []
+    components, seconds = model.inference_components(), []
     _wait_for(images.device)
     for batch in images.split(case.size):
         started = time.perf_counter()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dynalay.fixed_point.solver import Solver, newest_first
+from dynalay.fixed_point.solver import Solver, as_batch, as_vectors, stored
 
 
 class Anderson(Solver):
@@ -34,27 +34,32 @@ class Anderson(Solver):
         self.regularisation = regularisation
 
     def init(self, z: Tensor, fz: Tensor) -> tuple[Tensor, ...]:
-        empty = z.new_zeros(z.shape[0], self.memory, *z.shape[1:])
-        return z, fz - z, empty, empty
+        state, image = as_vectors(z, z).clone(), as_vectors(fz, z)
+        samples, size = state.shape
+        columns = z.new_zeros(samples, self.memory, size)
+        gram = z.new_zeros(samples, self.memory, self.memory)
+        return state, image - state, columns, torch.zeros_like(columns), gram, z.new_zeros(samples, dtype=torch.int64)
 
     def forward(self, z: Tensor, fz: Tensor, *history: Tensor) -> tuple[Tensor, ...]:
-        previous_z, previous_r, dz, dr = history
-        r = fz - z
-        dz = newest_first(dz, z - previous_z)
-        dr = newest_first(dr, r - previous_r)
+        previous_state, previous_r, steps, dr, gram, slot = history
+        slot, state = slot.long(), as_vectors(z, z)
+        r = as_vectors(fz, z) - state
+        change = r - previous_r
+        # What a coefficient multiplies is kept whole, dz + beta dr, so that it is not added up again in each update.
+        steps = stored(steps, slot, torch.add(state - previous_state, change, alpha=self.beta))
+        dr = stored(dr, slot, change)
         # Autocast would round the products to half precision, which is less than the differences they compare.
         with torch.autocast(z.device.type, enabled=False):
-            columns = dr.unsqueeze(-1).flatten(2)  # [samples, memory, size]
-            gram = columns @ columns.mT
-            explained = columns @ r.unsqueeze(-1).flatten(1).unsqueeze(-1)  # [samples, memory, 1]
+            products = dr @ torch.stack([change, r], dim=2)  # [samples, memory, 2]
+            gram = stored(stored(gram, slot, products[..., 0]).mT.contiguous(), slot, products[..., 0])
             squares = gram.diagonal(dim1=1, dim2=2)
             scale = torch.where(squares > 0, squares, 1).sqrt().unsqueeze(-1)
             ridge = self.regularisation * torch.eye(self.memory, dtype=z.dtype, device=z.device)
             # solve_ex does not check for errors, so that a GPU need not be waited for.
-            gamma = torch.linalg.solve_ex(gram / (scale * scale.mT) + ridge, explained / scale).result / scale
-            step = (dz + self.beta * dr).unsqueeze(-1).flatten(2)
-            correction = (gamma.mT @ step).reshape(z.shape)
-        return z + self.beta * r - correction, z, r, dz, dr
+            gamma = torch.linalg.solve_ex(gram / (scale * scale.mT) + ridge, products[..., 1:] / scale).result / scale
+            correction = (gamma.mT @ steps).squeeze(1)
+        following = as_batch(torch.add(state, r, alpha=self.beta) - correction, like=z)
+        return following, state, r, steps, dr, gram, (slot + 1) % self.memory
 
     def extra_repr(self) -> str:
         return f"memory={self.memory}, beta={self.beta}, regularisation={self.regularisation}"

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dynalay.fixed_point.solver import Solver, newest_first
+from dynalay.fixed_point.solver import Solver, as_batch, as_vectors, stored
 
 
 class Broyden(Solver):
@@ -29,37 +29,47 @@ class Broyden(Solver):
         self.memory = memory
 
     def init(self, z: Tensor, fz: Tensor) -> tuple[Tensor, ...]:
-        empty = z.new_zeros(z.shape[0], self.memory, *z.shape[1:])
-        return z, fz - z, empty, empty
+        state, image = as_vectors(z, z).clone(), as_vectors(fz, z)
+        samples, size = state.shape
+        pairs = z.new_zeros(samples, self.memory, size)
+        return state, image - state, pairs, torch.zeros_like(pairs), z.new_zeros(samples, dtype=torch.int64)
 
     def forward(self, z: Tensor, fz: Tensor, *history: Tensor) -> tuple[Tensor, ...]:
-        previous_z, previous_g, left, right = history
-        g = fz - z
-        dz, dg = z - previous_z, g - previous_g
+        previous_state, previous_g, left, right, held = history
+        held = held.long()  # how many pairs each sample has
+        state = as_vectors(z, z)
+        g = as_vectors(fz, z) - state
+        dz, dg = state - previous_state, g - previous_g
+        in_use = torch.arange(self.memory, device=z.device) < held.unsqueeze(1)
         # Autocast would round the products to half precision.
         with torch.autocast(z.device.type, enabled=False):
-            v = _minus_identity_plus(right, left, dz)
-            h_dg = _minus_identity_plus(left, right, dg)
+            v = _minus_identity_plus(right, left, in_use, dz)
+            h_g = _minus_identity_plus(left, right, in_use, g)
             denominator = _dot(v, dg)
-            # The first update has no secant yet, a stalled one none that means anything: both enter as u = 0.
+            # The first update has no secant yet, a stalled one none that means anything: neither makes a pair.
             sound = denominator.abs() > torch.finfo(z.dtype).eps * (_dot(v, v) * _dot(dg, dg)).sqrt()
-            u = torch.where(sound, (dz - h_dg) / torch.where(sound, denominator, 1), 0)
-            full = (right[:, -1:] != 0).flatten(1).any(dim=1).reshape_as(denominator).unsqueeze(1)
-            left = torch.where(full, 0, newest_first(left, u))
-            right = torch.where(full, 0, newest_first(right, v))
-            step = -_minus_identity_plus(left, right, g)
-        return z + step, z, g, left, right
+            # dz - H dg, since the last step was dz = -H g with the g of then.
+            u = torch.where(sound, -h_g / torch.where(sound, denominator, 1), 0)
+            full = held == self.memory
+            step = torch.where(full.unsqueeze(1), g, -h_g - u * _dot(v, g))
+        slot = held.clamp(max=self.memory - 1)
+        left, right = stored(left, slot, u), stored(right, slot, v)
+        held = torch.where(full, 0, held + sound.squeeze(1))
+        return as_batch(state + step, like=z), state, g, left, right, held
 
     def extra_repr(self) -> str:
         return f"memory={self.memory}"
 
 
-def _minus_identity_plus(left: Tensor, right: Tensor, x: Tensor) -> Tensor:
-    """(-I + left right^T) x, where left and right hold columns [samples, memory, ...] and x is [samples, ...]."""
-    coefficients = right.unsqueeze(-1).flatten(2) @ x.unsqueeze(-1).flatten(1).unsqueeze(-1)
-    return (coefficients.mT @ left.unsqueeze(-1).flatten(2)).reshape(x.shape) - x
+def _minus_identity_plus(left: Tensor, right: Tensor, in_use: Tensor, x: Tensor) -> Tensor:
+    """(-I + left right^T) x, [samples, size], where left and right hold columns [samples, memory, size].
+
+    Only columns `in_use`, bool [samples, memory], take part.
+    """
+    coefficients = torch.where(in_use.unsqueeze(2), right @ x.unsqueeze(2), 0)
+    return (coefficients.mT @ left).squeeze(1) - x
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """The inner product of each sample, broadcastable against it: [samples, 1, ...]."""
-    return (a * b).unsqueeze(-1).flatten(1).sum(dim=1).reshape(-1, *[1] * (a.dim() - 1))
+    """The inner product of each sample, [samples, 1], of [samples, size]."""
+    return (a * b).sum(dim=1, keepdim=True)

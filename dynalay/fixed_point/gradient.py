@@ -80,7 +80,9 @@ def fixed_point(
     )
     forward = partial(search, function, absolute_tolerance=absolute_tolerance, update=update)
 
-    if not torch.is_grad_enabled() or gradient == "unrolled":
+    if not torch.is_grad_enabled():
+        return forward(start)
+    if gradient == "unrolled":
         # torch before 2.14 crashes on the CPU in the backward of GroupNorm on a channels_last input that needs no
         # gradient itself, as the first differentiated evaluation may have: hence contiguous, here and below.
         return forward(start.contiguous())

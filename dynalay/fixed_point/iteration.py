@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dynalay.fixed_point.picard import Picard
 from dynalay.fixed_point.solver import Solver
-from dynalay.rows import take
+from dynalay.rows import gathered, partition, take
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def solve(
 
     Args:
         function: f(z, rows) for the active states z [active, ...] and their indices `rows`, int64 [active], into the
-            batch, in order; returns [active, ...].
+            batch; returns [active, ...].
         start: the first iterates [batch, ...]; a good guess (warm start) saves iterations.
         solver: the rule for the next iterate; `Picard()` by default.
         relative_tolerance: see `Solution.converged`.  0 iterates to the cap, but for a sample that f maps onto itself.
@@ -94,17 +94,19 @@ def solve(
         if last or iteration % check_every == 0:
             residual, converged, finite = _assess(z.detach(), fz.detach(), relative_tolerance, absolute_tolerance)
             leaving = torch.ones_like(converged) if last else converged | ~finite
-            staying = 0 if last else len(rows) - int(leaving.sum())  # the one wait for the device
-            if staying < len(rows):
-                order = leaving.byte().argsort(stable=True)  # those that stay, then those that leave
-                stay, leave = order[:staying], order[staying:]
-                value = torch.where(finite.reshape(-1, *[1] * (z.dim() - 1)), fz, take(start, rows))
-                count = torch.full_like(rows, iteration)
-                finished.append([take(part, leave) for part in (rows, value, count, residual, converged)])
-                if not staying:
+            leave, stay = partition(leaving)  # the one wait for a GPU
+            if len(leave):
+                out, image, count = take(rows, leave), take(fz, leave), torch.full_like(leave, iteration)
+                value = torch.where(take(finite, leave).reshape(-1, *[1] * (z.dim() - 1)), image, take(start, out))
+                finished.append([out, value, count, take(residual, leave), take(converged, leave)])
+                if not len(stay):
                     break
-                rows, z, fz = rows[stay], z[stay], fz[stay]
-                history = history and tuple(part[stay] for part in history)
+                if history and z.device.type == "cpu" and not torch.is_grad_enabled():
+                    stay = _moved_up(stay, history)
+                    history = tuple(part[: len(stay)] for part in history)
+                elif history:
+                    history = tuple(take(part, stay) for part in history)
+                rows, z, fz = (take(part, stay) for part in (rows, z, fz))
         if history is None:
             history = rule.init(z, fz)
         z, *entries = advance(z, fz, *history, rows=rows)
@@ -112,9 +114,24 @@ def solve(
     if len(finished) == 1:  # all left together, in order
         value, *rest = finished[0][1:]
         return Solution(value.to(own), *rest)
-    rows, value, iterations, residual, converged = (torch.cat(parts) for parts in zip(*finished, strict=True))
-    order = rows.argsort()
-    return Solution(value[order].to(own), iterations[order], residual[order], converged[order])
+    left, *found = zip(*finished, strict=True)
+    value, iterations, residual, converged = (gathered(left, parts) for parts in found)
+    return Solution(value.to(own), iterations, residual, converged)
+
+
+def _moved_up(stay: Tensor, history: tuple[Tensor, ...]) -> Tensor:
+    """Make the first rows of a history those of `stay`, in place; the order in which they then are.
+
+    Only as many rows are moved as leave in front of one that stays: a history is much larger than a state, and copying
+    all of it takes as long as an update. On a GPU finding out which they are would take longer.
+    """
+    staying = len(stay)
+    free = torch.ones(staying, dtype=torch.bool, device=stay.device)
+    free[stay[stay < staying]] = False
+    places, moving = free.nonzero().squeeze(1), stay[stay >= staying]
+    for part in history:
+        part.index_copy_(0, places, part.index_select(0, moving))
+    return torch.arange(staying, device=stay.device).index_copy(0, places, moving)
 
 
 def _assess(z: Tensor, fz: Tensor, relative: float, absolute: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dynalay.components import Component
+from dynalay.rows import blocks, from_blocks
 
 
 class Solver(nn.Module, ABC):
@@ -13,6 +14,7 @@ class Solver(nn.Module, ABC):
 
     The history is a tuple of tensors of fixed shape, each [samples, ...], padded with zeros while it is short: so it
     compacts by indexing when a sample leaves the solve, and one update costs the same for every sample and iteration.
+    Where gradients are disabled an update may overwrite it.
     The rule is a module, so that a model can declare it as a component: the matrix products of a quasi-Newton update
     are compute like any other.
     """
@@ -36,9 +38,24 @@ class Solver(nn.Module, ABC):
         )
 
 
-def newest_first(history: Tensor, entry: Tensor) -> Tensor:
-    """`history` [samples, memory, ...] with `entry` [samples, ...] put first and the oldest entry dropped.
+def stored(history: Tensor, slot: Tensor, entry: Tensor) -> Tensor:
+    """`history` [samples, memory, size] with `entry` [samples, size] in each sample's `slot`, int64 [samples].
 
-    A new tensor and not a slot overwritten, because an unrolled gradient runs back through every history.
+    In place where no graph needs what stood there, since a history is larger than all else that an update touches; an
+    unrolled gradient runs back through every history.
     """
-    return torch.cat([entry.unsqueeze(1), history[:, :-1]], dim=1)
+    samples, memory, size = history.shape
+    places = torch.arange(samples, device=history.device) * memory + slot
+    flat = history.view(samples * memory, size)
+    flat = flat.index_copy(0, places, entry) if torch.is_grad_enabled() else flat.index_copy_(0, places, entry)
+    return flat.view(samples, memory, size)
+
+
+def as_vectors(batch: Tensor, like: Tensor) -> Tensor:
+    """[samples, ...] as [samples, size], in the order of the memory of `like`; copied only if it has another layout."""
+    return blocks(batch, like).unsqueeze(-1).flatten(1)
+
+
+def as_batch(vectors: Tensor, like: Tensor) -> Tensor:
+    """What `as_vectors` made of a batch, in the shape and layout of `like`."""
+    return from_blocks(vectors.reshape(blocks(like).shape), like)

@@ -288,12 +288,13 @@ def test_a_cell_in_bfloat16_gets_its_own_type_while_the_iteration_keeps_float32(
 @pytest.mark.parametrize("solver", [Anderson(), Broyden()], ids=repr)
 def test_an_update_is_computed_in_full_precision_under_autocast(solver):
     generator = torch.Generator().manual_seed(0)
-    inputs = [torch.randn(2, 30, generator=generator) for _ in range(4)]
-    histories = [torch.randn(2, solver.memory, 30, generator=generator) for _ in range(2)]
-    histories[1][:, -1] = 0  # not full
-    expected = solver(*inputs, *histories)
+    states = [torch.randn(2, 30, generator=generator) for _ in range(8)]
+    history = solver.init(*states[:2])
+    for z, fz in (states[2:4], states[4:6]):
+        _, *history = solver(z, fz, *history)
+    expected = solver(*states[6:], *history)
     with torch.autocast("cpu", torch.bfloat16):
-        found = solver(*inputs, *histories)
+        found = solver(*states[6:], *history)
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a, b)
 
@@ -310,7 +311,7 @@ def test_an_empty_batch_is_solved_without_a_call():
 @pytest.mark.parametrize(
     ("solver", "macs"),
     # Anderson's least squares end in four equations: 9 + 4 + 1 to eliminate, 6 + 6 to substitute.
-    [(Anderson(memory=4), (4 * 4 + 2 * 4) * 12 + 14 + 12), (Broyden(memory=4), 3 * 2 * 4 * 12)],
+    [(Anderson(memory=4), (2 * 4 + 4) * 12 + 14 + 12), (Broyden(memory=4), 2 * 2 * 4 * 12)],
 )
 def test_an_update_is_a_component_of_known_cost_and_runs_through_the_meter(solver, macs):
     function = Linear(CONTRACTIONS)
@@ -360,3 +361,34 @@ def test_devices_agree(solver):
     solution = solve(function, function.start, solver=solver, check_every=4, **EXACT)
     assert solution.value.is_cuda
     torch.testing.assert_close(solution.value.cpu(), expected.value, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", [Anderson, Broyden])
+def test_a_batch_laid_out_channels_last_is_solved_alike(kind):
+    """Histories are kept in the order of memory, which must be one and the same for whatever enters them."""
+    torch.manual_seed(0)
+    cell = ConvolutionalCell(CONTRACTIONS)
+    start = torch.zeros_like(cell.u)
+    options: dict[str, Any] = {"relative_tolerance": 1e-9, "max_iterations": 200}
+    expected = solve(cell, start, solver=kind(), **options)
+    cell.u = cell.u.contiguous(memory_format=torch.channels_last)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        with torch.no_grad():
+            found = solve(cell, start.contiguous(memory_format=layout), solver=kind(), **options)
+        assert found.converged.all()
+        assert (found.iterations - expected.iterations).abs().max() <= 1
+        torch.testing.assert_close(found.value, expected.value, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", [Picard, Anderson, Broyden])
+def test_the_start_and_the_gradient_mode_make_no_difference(kind):
+    """Without gradients, histories are overwritten and moved in place; what the caller gave is not."""
+    function = Linear(CONTRACTIONS)
+    start = torch.ones_like(function.start)
+    expected = solve(function, start, solver=kind(), **EXACT)
+    kept = start.clone()
+    with torch.no_grad():
+        found = solve(function, start, solver=kind(), **EXACT)
+    assert torch.equal(start, kept)
+    assert torch.equal(found.iterations, expected.iterations)
+    torch.testing.assert_close(found.value, expected.value, rtol=1e-10, atol=1e-12)

@@ -48,6 +48,7 @@ from dynalay.network import FPINetwork, InnerState
 from dynalay.operators import UncountedOperatorError
 from dynalay.pretrained import PretrainedError
 from dynalay.regularisation import bound_gain, jacobian_norm
+from dynalay.streaming import stream
 
 __all__ = [
     "AdaptiveClassifier",
@@ -77,4 +78,5 @@ __all__ = [
     "fixed_point",
     "jacobian_norm",
     "solve",
+    "stream",
 ]

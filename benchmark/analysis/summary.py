@@ -31,6 +31,7 @@ TABLES = (
     "spending",
     "gallery",
     "history",
+    "latency",
     "samples",
 )
 #: With fewer runs, starting processes would take longer than it saves.
@@ -62,6 +63,8 @@ def write(experiment: Configuration, results: Path, workers: int = 1) -> Path:
             continue
         for name, table in outcome.items():
             tables[name].append(_keyed(table, state.run))
+        if (timed := state.folder / "latency.csv").exists():
+            tables["latency"].append(_keyed(pd.read_csv(timed), state.run))
     tables["runs"] = [pd.DataFrame([state.row(experiment.reference) for state in states])]
     tables["samples"] = [samples.assign(dataset=label) for label, samples in datasets.items() if samples is not None]
     folder = results / experiment.experiment / "summary"

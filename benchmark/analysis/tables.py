@@ -46,6 +46,7 @@ from benchmark.analysis.mixed import marked, note
 from benchmark.analysis.outcomes import Outcomes
 from benchmark.analysis.static_networks import best_static
 from benchmark.analysis.statistics import Estimate
+from benchmark.analysis.times import latency, time_at_equal_accuracy
 from benchmark.analysis.variants import variants
 
 
@@ -256,7 +257,7 @@ def calibration(outcomes: Outcomes) -> Filled:
 
 MAKERS = (
     main_results, budgets, equal_accuracy, static_frontier, area, controls, ablations, fixed_points, overall, training,
-    equal_training, calibration,
+    equal_training, calibration, time_at_equal_accuracy, latency,
 )  # fmt: skip
 #: Tables that compare methods on a dataset, whose captions name those that are not on the common ground.
 COMPARING = (main_results, budgets, equal_accuracy, static_frontier, area, equal_training)

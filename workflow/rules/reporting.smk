@@ -14,6 +14,7 @@ rule reporting:
 rule summary:
     input:
         REPORTING,
+        asked_timings,
         records=records,
     output:
         directory(f"{EXPERIMENT}/summary"),

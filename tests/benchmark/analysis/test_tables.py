@@ -18,7 +18,9 @@ from benchmark.evaluation import records
 from benchmark.experiment.ground import NO_GROUND, Ground
 from tests.benchmark.synthetic import METHODS, REFERENCE_MACS, Experiment, Static
 
-EXPERIMENT = Experiment(samples=300, points=5, missing=("maze/resnet8/seed1",), failed=("digits/dynalay/seed2",))
+EXPERIMENT = Experiment(
+    samples=300, points=5, missing=("maze/resnet8/seed1",), failed=("digits/dynalay/seed2",), timed=True
+)
 
 
 @pytest.fixture(scope="module")
@@ -317,3 +319,23 @@ def test_runs_that_agree_are_not_marked(outcomes):
 def test_a_dollar_in_a_name_does_not_start_mathematics_in_latex():
     cells = {("a$b", "x"): {"share": Cell(Estimate(0.5, 0.01, 2), 3, 3)}}
     assert r"a\$b" in Table("t", "A share.", {"share": Metric("share", percent)}, cells).latex()
+
+
+def test_saved_time_stands_beside_saved_macs(numbers, outcomes):
+    row = numbers.loc[("time_at_equal_accuracy", "maze", "dynalay")]
+    macs = row.loc["macs_saved", "value"]
+    assert 0 < macs < 1
+    assert row.loc["time_saved_256", "value"] == pytest.approx(macs, abs=1e-6)
+    assert row.loc["time_saved_1", "value"] == pytest.approx(-1)
+    assert "resnet14" not in numbers.loc[("time_at_equal_accuracy", "maze")].index.get_level_values("method")
+    shown = numbers.loc[("latency", "maze", "dynalay"), "value"]
+    assert shown["p99_1"] == pytest.approx(2.4)
+    assert shown["peak_memory_mib_256"] == 356
+    assert shown["threads_1"] == 1
+
+
+def test_without_timings_there_are_no_tables_of_time(tmp_path):
+    experiment = Experiment(datasets={"maze": True}, samples=60, points=3, seeds=1)
+    summary.write(experiment.write(tmp_path), tmp_path)
+    names = {table.name for table in tables.make(Outcomes(tmp_path / experiment.name))}
+    assert not names & {"latency", "time_at_equal_accuracy"}

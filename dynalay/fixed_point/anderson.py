@@ -34,7 +34,7 @@ class Anderson(Solver):
         self.regularisation = regularisation
 
     def init(self, z: Tensor, fz: Tensor) -> tuple[Tensor, ...]:
-        state, image = as_vectors(z, z).clone(), as_vectors(fz, z)
+        state, image = as_vectors(z, z), as_vectors(fz, z)
         samples, size = state.shape
         columns = z.new_zeros(samples, self.memory, size)
         gram = z.new_zeros(samples, self.memory, self.memory)

@@ -29,7 +29,7 @@ class Broyden(Solver):
         self.memory = memory
 
     def init(self, z: Tensor, fz: Tensor) -> tuple[Tensor, ...]:
-        state, image = as_vectors(z, z).clone(), as_vectors(fz, z)
+        state, image = as_vectors(z, z), as_vectors(fz, z)
         samples, size = state.shape
         pairs = z.new_zeros(samples, self.memory, size)
         return state, image - state, pairs, torch.zeros_like(pairs), z.new_zeros(samples, dtype=torch.int64)

@@ -109,6 +109,7 @@ def solve(
                 rows, z, fz = (take(part, stay) for part in (rows, z, fz))
         if history is None:
             history = rule.init(z, fz)
+            z = z.clone() if history else z  # a history may hold views of it, and is overwritten
         z, *entries = advance(z, fz, *history, rows=rows)
         history = tuple(entries)
     if len(finished) == 1:  # all left together, in order

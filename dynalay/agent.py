@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,7 +31,12 @@ class Agent(nn.Module):
         nn.init.zeros_(self.choose.weight)
         nn.init.zeros_(self.choose.bias)
 
-    def forward(self, scalars: Tensor, memory: Tensor, *states: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        scalars: Float[Tensor, "rows scalars"],
+        memory: Float[Tensor, "rows hidden"],
+        *states: Float[Tensor, "rows ..."],
+    ) -> tuple[Float[Tensor, "rows actions"], Float[Tensor, "rows hidden"]]:
         """Scores [rows, 1 + layers] of the direct action (0) and of re-evaluating layer l (l), and the new memory.
 
         Args:

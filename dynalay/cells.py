@@ -3,8 +3,12 @@
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+#: Feature maps; in one signature, all of one shape.
+Maps = Float[Tensor, "rows channels height width"]
 
 
 class ResidualCell(nn.Module):
@@ -27,7 +31,7 @@ class ResidualCell(nn.Module):
         # One-dimensional, like every gain and bias, so that weight decay leaves it alone.
         self.gain = nn.Parameter(torch.full((channels,), gain))
 
-    def forward(self, z: Tensor, u: Tensor) -> Tensor:
+    def forward(self, z: Maps, u: Maps) -> Maps:
         """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""
         inner = functional.relu(self.conv1(functional.relu(z + u)))
         # g F by a kernel with g in it: a product of weights in place of one of images.
@@ -59,7 +63,7 @@ class StandardisedCell(nn.Module):
         self.conv1 = StandardisedConv2d(channels)
         self.conv2 = StandardisedConv2d(channels, gain)
 
-    def forward(self, z: Tensor, u: Tensor) -> Tensor:
+    def forward(self, z: Maps, u: Maps) -> Maps:
         """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""
         return u + self.conv2(functional.relu(self.conv1(functional.relu(z + u))))
 
@@ -87,7 +91,7 @@ class StandardisedConv2d(nn.Conv2d):
         super().__init__(channels, channels, 3, padding=1)
         self.gain = nn.Parameter(torch.full((channels,), gain))
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name for it
+    def forward(self, input: Maps) -> Maps:  # noqa: A002 - torch's own name for it
         """[rows, channels, height, width] to the same shape."""
         return self._conv_forward(input, self.standardised(), self.bias)
 
@@ -144,7 +148,7 @@ class MDEQCell(nn.Module):
         for convolution in (self.conv1, self.conv2):  # small, as the authors': so u outweighs z at first
             nn.init.normal_(convolution.weight, std=0.01)
 
-    def forward(self, z: Tensor, u: Tensor) -> Tensor:
+    def forward(self, z: Maps, u: Maps) -> Maps:
         """The next state [rows, channels, height, width] from state `z` and input `u` of the same shape."""
         branch = self.conv2(functional.relu(self.norms[0](self.conv1(z))))
         return self.norms[2](functional.relu(z + self.norms[1](branch + u)))

@@ -6,15 +6,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from dynalay.components import Component, ComponentCost, component_costs
 from dynalay.inference import optimised, optimised_components
 from dynalay.meter import Meter
 from dynalay.pretrained import Pretrained
+
+#: A batch of inputs: [batch, channels, height, width] for all methods of the suite.
+Images = Float[Tensor, "batch *shape"]
+Labels = Int64[Tensor, "batch"]
+Logits = Float[Tensor, "batch classes"]
+Loss = Float[Tensor, ""]
+
+M = TypeVar("M", bound="AdaptiveClassifier")
 
 
 @dataclass(frozen=True)
@@ -76,9 +85,9 @@ class Prediction:
         macs: multiply-accumulates spent on each sample, int64 [batch].
     """
 
-    logits: Tensor
-    labels: Tensor
-    macs: Tensor
+    logits: Logits
+    labels: Labels
+    macs: Int64[Tensor, "batch"]
 
 
 class AdaptiveClassifier(Pretrained, ABC):
@@ -122,8 +131,8 @@ class AdaptiveClassifier(Pretrained, ABC):
 
     @abstractmethod
     def training_loss(
-        self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self, images: Images, labels: Labels, meter: Meter, state: TrainingState
+    ) -> tuple[Loss, dict[str, Tensor]]:
         """The loss to minimise on a batch, and scalars to log (each a detached 0-dimensional tensor).
 
         Args:
@@ -134,10 +143,10 @@ class AdaptiveClassifier(Pretrained, ABC):
         """
 
     @abstractmethod
-    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
+    def classify(self, images: Images, point: OperatingPoint, meter: Meter) -> Logits:
         """Logits [batch, classes] at an operating point; a sample that is finished is computed no further."""
 
-    def forward(self, images: Tensor, point: OperatingPoint | None = None) -> Tensor:
+    def forward(self, images: Images, point: OperatingPoint | None = None) -> Logits:
         """Logits [batch, classes], in the caller's gradient mode: for your own loss, and for wrappers such as DDP.
 
         It trains the main path. What a method learns with, beside that path, takes `training_loss`.
@@ -149,7 +158,7 @@ class AdaptiveClassifier(Pretrained, ABC):
         meter = Meter(self.components(), len(images), images.device, strict=False)
         return self.classify(images, self.default_point if point is None else point, meter)
 
-    def predict(self, images: Tensor, *, price: float | None = None, point: OperatingPoint | None = None) -> Prediction:
+    def predict(self, images: Images, *, price: float | None = None, point: OperatingPoint | None = None) -> Prediction:
         """Classify in evaluation mode, without gradients, and count what each sample cost.
 
         The components run as `dynalay.inference` optimises them, again after each change of a weight; `for_inference`
@@ -188,7 +197,7 @@ class AdaptiveClassifier(Pretrained, ABC):
         """
         return self._fixed_components or optimised_components(self, self.components())
 
-    def for_inference(self, *, compiled: bool = False) -> Self:
+    def for_inference(self: M, *, compiled: bool = False) -> M:
         """A copy whose weights do not change any more, so that `predict` has nothing to watch.
 
         Move the model to its device first. The copy cannot be trained or moved.
@@ -201,7 +210,7 @@ class AdaptiveClassifier(Pretrained, ABC):
         fixed._fixed_components = optimised(fixed.components(), compiled=compiled)
         return fixed
 
-    def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
+    def classify_at(self, images: Images, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
         """Classify a batch at several operating points, one after the other.
 
         By default each point is run.  A method whose points differ only in when a sample stops may run the batch once,
@@ -247,7 +256,7 @@ class AdaptiveClassifier(Pretrained, ABC):
         """The point for where only one can be shown, such as validation while training: as a rule, full compute."""
         return OperatingPoint(math.nan)
 
-    def component_macs(self) -> Tensor:
+    def component_macs(self) -> Int64[Tensor, "components"]:
         """MACs of one execution of each component for one sample: int64 [components], on the CPU; counted once."""
         if not hasattr(self, "_component_macs"):
             self._component_macs = torch.tensor([cost.macs for cost in self.component_costs().values()])

@@ -3,21 +3,22 @@
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def entropy(logits: Tensor) -> Tensor:
+def entropy(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
     """The answer's entropy as a share of the entropy of chance, [...] from logits [..., classes]."""
     probabilities = logits.float().softmax(dim=-1)
     return -torch.xlogy(probabilities, probabilities).sum(dim=-1) / math.log(probabilities.shape[-1])
 
 
-def max_probability(logits: Tensor) -> Tensor:
+def max_probability(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
     """The answer's highest probability, [...] from logits [..., classes]."""
     return logits.float().softmax(dim=-1).amax(dim=-1)
 
 
-def sureness(logits: Tensor) -> Tensor:
+def sureness(logits: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows 3"]:
     """Highest probability, `entropy`, and margin of the two highest: [rows, 3], from logits [rows, classes]."""
     highest = logits.float().softmax(dim=1).topk(2, dim=1).values
     return torch.stack([highest[:, 0], entropy(logits), highest[:, 0] - highest[:, 1]], dim=1)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from dynalay import confidence, policies
@@ -28,7 +29,7 @@ def control_points(
     rounds: int,
     thresholds: int,
     sequences: Mapping[float, Sequence[tuple[int, ...]]],
-    logits: Sequence[Tensor],
+    logits: Sequence[Float[Tensor, "samples classes"]],
 ) -> list[OperatingPoint]:
     """The controls' operating points, each with a name of its own.
 
@@ -55,7 +56,7 @@ def control_points(
     ]
 
 
-def control_policy(point: OperatingPoint, images: Tensor, layers: Sequence[int]) -> Policy:
+def control_policy(point: OperatingPoint, images: Float[Tensor, "batch ..."], layers: Sequence[int]) -> Policy:
     """Who decides at a control's operating point.
 
     Raises:

@@ -6,10 +6,13 @@ Each gives a surrogate to maximise, [batch]: its gradient means something, its v
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
-def self_critical(log_probability: Tensor, reward: Tensor, baseline: Tensor) -> Tensor:
+def self_critical(
+    log_probability: Float[Tensor, "batch"], reward: Float[Tensor, "batch"], baseline: Float[Tensor, "batch"]
+) -> Float[Tensor, "batch"]:
     """REINFORCE (Williams 1992) with the reward of the greedy actions as baseline (Rennie 2017).
 
     Unbiased, since the greedy actions do not depend on those that were sampled.
@@ -22,7 +25,9 @@ def self_critical(log_probability: Tensor, reward: Tensor, baseline: Tensor) -> 
     return (reward - baseline).detach() * log_probability
 
 
-def straight_through(gates: Sequence[Tensor], rewards: Sequence[Tensor]) -> Tensor:
+def straight_through(
+    gates: Sequence[Float[Tensor, "batch"]], rewards: Sequence[Float[Tensor, "batch"]]
+) -> Float[Tensor, "batch"]:
     """Gumbel straight-through (Jang 2017, section 2.2) for choices of which only the chosen one is executed.
 
     With r_t what an answer after round t would earn, and g_t the gate of round t, the sampled path has the reward::

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from dynalay.fixed_point import Gradient, Picard, Solution, Solver, fixed_point
@@ -62,10 +63,10 @@ class FPILayer(nn.Module):
 
     def forward(
         self,
-        u: Tensor,
-        z0: Tensor | None = None,
+        u: Float[Tensor, "batch *input"],
+        z0: Float[Tensor, "batch *state"] | None = None,
         *,
-        rows: Tensor | None = None,
+        rows: Int64[Tensor, "batch"] | None = None,
         run: Callable[..., Tensor] | None = None,
         update: Callable[..., tuple[Tensor, ...]] | None = None,
     ) -> Solution:
@@ -99,6 +100,6 @@ class FPILayer(nn.Module):
             update=update and (lambda *inputs, rows: update(*inputs, rows=outer(rows))),
         )
 
-    def step(self, z: Tensor, u: Tensor) -> Tensor:
+    def step(self, z: Float[Tensor, "batch *state"], u: Float[Tensor, "batch *input"]) -> Float[Tensor, "batch *state"]:
         """One application of the cell: [batch, *state shape]."""
         return self.cell(z, u)

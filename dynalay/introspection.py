@@ -1,6 +1,7 @@
 """Introspection: what the agent sees of the inner state."""
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,7 +17,14 @@ def scalar_features(layers: int) -> int:
     return 3 + 2 * layers + 1 + (layers + 1) + 1
 
 
-def scalars(state: InnerState, rows: Tensor, round_: int, rounds: int, previous: Tensor, price: Tensor) -> Tensor:
+def scalars(
+    state: InnerState,
+    rows: Int64[Tensor, "rows"],
+    round_: int,
+    rounds: int,
+    previous: Int64[Tensor, "batch"],
+    price: Float[Tensor, "batch"],
+) -> Float[Tensor, "rows features"]:
     """The numbers that the agent sees beside the pooled activations, float32 [len(rows), features], each of order one.
 
     In this order: the present answer's highest probability, entropy (over the entropy of chance) and margin; each

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from dynalay import policies
 from dynalay.agent import Agent
-from dynalay.classifier import AdaptiveClassifier, OperatingPoint, Phase, TrainingState
+from dynalay.classifier import AdaptiveClassifier, Images, Labels, Logits, Loss, OperatingPoint, Phase, TrainingState
 from dynalay.components import Component
 from dynalay.controls import control_points, control_policy
 from dynalay.estimators import self_critical, straight_through
@@ -109,7 +109,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
 
     # Inference
 
-    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
+    def classify(self, images: Images, point: OperatingPoint, meter: Meter) -> Logits:
         state, actions = self._run(images, self._policy(images, point, meter), meter)
         for layer, residual in enumerate(state.residuals.unbind(dim=1), start=1):
             meter.note(f"residual{layer}", residual)
@@ -211,8 +211,8 @@ class IntrospectiveClassifier(AdaptiveClassifier):
     # Training
 
     def training_loss(
-        self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self, images: Images, labels: Labels, meter: Meter, state: TrainingState
+    ) -> tuple[Loss, dict[str, Tensor]]:
         if state.phase == "warm-up":
             return self._warm_up_loss(images, labels, meter, state.generator)
         # What the agent learns from is the network as it will be used: BatchNorm with the statistics of the warm-up.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Int32, Int64, Shaped
 from torch import Tensor
 
 from dynalay.components import Component
@@ -55,7 +56,7 @@ class Meter:
         self._parts: list[tuple[int, Tensor]] = []
         self._shapes = {name: component.input_shapes for name, component in components.items()} if strict else {}
 
-    def __call__(self, name: str, *inputs: Tensor, rows: Tensor | None = None) -> Any:
+    def __call__(self, name: str, *inputs: Tensor, rows: Int64[Tensor, "rows"] | None = None) -> Any:
         """Execute component `name` on `inputs` and add one execution to each of `rows`.
 
         Args:
@@ -89,7 +90,7 @@ class Meter:
         return component.module(*inputs)
 
     @property
-    def executions(self) -> Tensor:
+    def executions(self) -> Int32[Tensor, "samples components"]:
         """How often each component ran for each sample: int32 [samples, components], in the order of `components`."""
         # Added up when somebody asks, since each small operation takes as long as a small component on one sample.
         if self._whole:
@@ -115,7 +116,7 @@ class Meter:
         """The input shapes that each component ran with; the declared ones where it never ran."""
         return {name: self._shapes.get(name, component.input_shapes) for name, component in self.components.items()}
 
-    def note(self, name: str, values: Tensor, rows: Tensor | None = None) -> None:
+    def note(self, name: str, values: Shaped[Tensor, "rows"], rows: Int64[Tensor, "rows"] | None = None) -> None:
         """Record `values` [len(rows)] of `rows` under `name`; other samples hold NaN (floats) or -1 (integers)."""
         if name not in self.notes:
             absent = float("nan") if values.is_floating_point() else -1
@@ -145,7 +146,7 @@ class Meter:
             seen: what an agent looks at, by name, each [rows, numbers].
         """
 
-    def macs(self, component_macs: Tensor) -> Tensor:
+    def macs(self, component_macs: Int64[Tensor, "components"]) -> Int64[Tensor, "samples"]:
         """MACs spent on each sample: int64 [samples], from int64 [components] in the order of `components`."""
         # Not a matrix product: CUDA has none for integers, and floats lose exactness above 2**24.
         return (self.executions.long() * component_macs).sum(dim=1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -32,11 +33,11 @@ class InnerState:
         logits: the present answer, [batch, classes].
     """
 
-    inputs: tuple[Tensor, ...]
-    states: tuple[Tensor, ...]
-    residuals: Tensor
-    converged: Tensor
-    logits: Tensor
+    inputs: tuple[Float[Tensor, "batch ..."], ...]
+    states: tuple[Float[Tensor, "batch ..."], ...]
+    residuals: Float[Tensor, "batch layers"]
+    converged: Bool[Tensor, "batch layers"]
+    logits: Float[Tensor, "batch classes"]
 
     def copy(self) -> "InnerState":
         """One whose tensors can be overwritten without harm to this one."""
@@ -116,7 +117,7 @@ class FPINetwork(nn.Module):
             below = shape
         return components | {"head": Component(self.head, (below,))}
 
-    def direct(self, inputs: Tensor, meter: Meter) -> InnerState:
+    def direct(self, inputs: Float[Tensor, "batch ..."], meter: Meter) -> InnerState:
         """Round 0: every cell runs once, z_l = f_l(0, u_l).  The least compute that gives an answer."""
         hidden = meter("stem", inputs)
         us, zs = [], []
@@ -135,7 +136,7 @@ class FPINetwork(nn.Module):
             logits=meter("head", hidden),
         )
 
-    def re_evaluate(self, state: InnerState, chosen: int, rows: Tensor, meter: Meter) -> InnerState:
+    def re_evaluate(self, state: InnerState, chosen: int, rows: Int64[Tensor, "rows"], meter: Meter) -> InnerState:
         """Solve layer `chosen` of the samples `rows` from where it stands, then take one step in each layer above.
 
         BatchNorm uses its running statistics, also in training: those of the direct pass alone.
@@ -179,7 +180,9 @@ class FPINetwork(nn.Module):
             state, inputs=tuple(inputs), states=tuple(states), residuals=residuals, converged=converged, logits=logits
         )
 
-    def jacobian_norm(self, state: InnerState, layer: int, meter: Meter, generator: torch.Generator) -> Tensor:
+    def jacobian_norm(
+        self, state: InnerState, layer: int, meter: Meter, generator: torch.Generator
+    ) -> Float[Tensor, "batch"]:
         """The squared norm of df/dz of layer `layer` (from 0) where it stands, [batch], as a penalty on its cell.
 
         See `dynalay.regularisation.jacobian_norm`.
@@ -206,7 +209,9 @@ def _fixed_norms(network: nn.Module) -> Iterator[None]:
             norm.training = True
 
 
-def _put_column(whole: Tensor, rows: Tensor, column: int, part: Tensor) -> Tensor:
+def _put_column(
+    whole: Shaped[Tensor, "batch columns"], rows: Int64[Tensor, "rows"], column: int, part: Shaped[Tensor, "rows"]
+) -> Shaped[Tensor, "batch columns"]:
     """`whole` [batch, columns] with `rows` of one column replaced by `part` [len(rows)]."""
     whole = whole.clone()
     whole[rows, column] = part.to(whole.dtype)

@@ -8,6 +8,7 @@ re-evaluate layer l.
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +19,9 @@ from dynalay.network import InnerState
 from dynalay.rows import take
 
 Policy = Callable[[InnerState, Tensor, int, Tensor], Tensor]
+#: The open samples, and the action of each.
+Rows = Int64[Tensor, "rows"]
+Previous = Int64[Tensor, "batch"]
 
 
 class AgentPolicy:
@@ -43,8 +47,8 @@ class AgentPolicy:
 
     def __init__(
         self,
-        allowed: Tensor,
-        price: Tensor,
+        allowed: Bool[Tensor, "actions"],
+        price: Float[Tensor, "batch"],
         rounds: int,
         memory_size: int,
         sees_activations: bool,
@@ -64,7 +68,7 @@ class AgentPolicy:
         self.decisions = price.new_zeros(len(price))
         self.gates: list[Tensor] = []
 
-    def __call__(self, state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+    def __call__(self, state: InnerState, rows: Rows, round_: int, previous: Previous) -> Rows:
         seen = scalars(state, rows, round_, self.rounds, previous, self.price)
         activations = [take(z, rows).detach() for z in state.states] if self.sees_activations else []
         scores, memory = self.meter("agent", seen, self.memory[rows], *activations, rows=rows)
@@ -95,17 +99,17 @@ class AgentPolicy:
         return actions
 
 
-def uniform(allowed: Tensor, generator: torch.Generator) -> Policy:
+def uniform(allowed: Bool[Tensor, "actions"], generator: torch.Generator) -> Policy:
     """Re-evaluates a layer drawn uniformly from those that may be solved; never answers early.  For the warm-up."""
     layers = allowed[1:].float()
 
-    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+    def policy(state: InnerState, rows: Rows, round_: int, previous: Previous) -> Rows:
         return torch.multinomial(layers.expand(len(rows), -1), 1, generator=generator).squeeze(1) + 1
 
     return policy
 
 
-def image_hash(images: Tensor) -> Tensor:
+def image_hash(images: Float[Tensor, "batch ..."]) -> Int64[Tensor, "batch"]:
     """A number for each image that depends on every pixel and its place: int64 [batch].
 
     The same in every batch and on every device. Pixels are rounded to 1/4096, because devices may differ in the last
@@ -126,19 +130,19 @@ def _mixed(numbers: Tensor) -> Tensor:
     return numbers ^ (numbers >> 31)
 
 
-def chance(hashes: Tensor, draw: int) -> Tensor:
+def chance(hashes: Int64[Tensor, "batch"], draw: int) -> Float[Tensor, "batch"]:
     """Numbers in [0, 1) that look random, one for each hash and number of the draw: float64 [batch]."""
     return (_mixed(hashes + draw * 0x9E3779B97F4A7C1) & 0xFFFFFFFF).double() / 2**32
 
 
-def random(images: Tensor, layers: Sequence[int], continuing: float) -> Policy:
+def random(images: Float[Tensor, "batch ..."], layers: Sequence[int], continuing: float) -> Policy:
     """Goes on with probability `continuing`, with a random one of `layers`: the control at equal compute.
 
     Its draws come from a hash of the image, so that a sample meets the same fate in every batch.
     """
     hashes = image_hash(images)
 
-    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+    def policy(state: InnerState, rows: Rows, round_: int, previous: Previous) -> Rows:
         picked = (chance(hashes[rows], 2 * round_) * len(layers)).long()
         layer = torch.tensor(layers, device=rows.device)[picked]
         return torch.where(chance(hashes[rows], 2 * round_ + 1) < continuing, layer, 0)
@@ -149,13 +153,13 @@ def random(images: Tensor, layers: Sequence[int], continuing: float) -> Policy:
 def schedule(layers: Sequence[int]) -> Policy:
     """Evaluates these layers, one a round, whatever the sample, and then answers."""
 
-    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+    def policy(state: InnerState, rows: Rows, round_: int, previous: Previous) -> Rows:
         return torch.full_like(rows, layers[round_ - 1] if round_ <= len(layers) else 0)
 
     return policy
 
 
-def shuffled(images: Tensor, schedules: Sequence[tuple[tuple[int, ...], int]]) -> Policy:
+def shuffled(images: Float[Tensor, "batch ..."], schedules: Sequence[tuple[tuple[int, ...], int]]) -> Policy:
     """Gives each sample one of the agent's own action sequences, but one that the agent chose for some other sample.
 
     Args:
@@ -168,7 +172,7 @@ def shuffled(images: Tensor, schedules: Sequence[tuple[tuple[int, ...], int]]) -
     longest = max(len(layers) for layers, _ in schedules) + 1
     table = torch.tensor([[*layers, *[0] * (longest - len(layers))] for layers, _ in schedules], device=images.device)
 
-    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+    def policy(state: InnerState, rows: Rows, round_: int, previous: Previous) -> Rows:
         return table[picked[rows], round_ - 1] if round_ <= longest else torch.zeros_like(rows)
 
     return policy
@@ -177,7 +181,7 @@ def shuffled(images: Tensor, schedules: Sequence[tuple[tuple[int, ...], int]]) -
 def always(layers: Sequence[int], rounds: int) -> Policy:
     """Sweeps through `layers`, upwards and again, for so many rounds; 0 rounds is the direct pass."""
 
-    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+    def policy(state: InnerState, rows: Rows, round_: int, previous: Previous) -> Rows:
         return torch.full_like(rows, layers[(round_ - 1) % len(layers)] if round_ <= rounds else 0)
 
     return policy
@@ -186,7 +190,7 @@ def always(layers: Sequence[int], rounds: int) -> Policy:
 def entropy_threshold(layers: Sequence[int], threshold: float) -> Policy:
     """Sweeps through `layers` until the answer's `entropy` is below `threshold`."""
 
-    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+    def policy(state: InnerState, rows: Rows, round_: int, previous: Previous) -> Rows:
         return torch.where(entropy(state.logits[rows]) < threshold, 0, layers[(round_ - 1) % len(layers)])
 
     return policy
@@ -195,7 +199,7 @@ def entropy_threshold(layers: Sequence[int], threshold: float) -> Policy:
 def probability_threshold(layers: Sequence[int], threshold: float) -> Policy:
     """Sweeps through `layers` until the answer's `max_probability` is above `threshold`."""
 
-    def policy(state: InnerState, rows: Tensor, round_: int, previous: Tensor) -> Tensor:
+    def policy(state: InnerState, rows: Rows, round_: int, previous: Previous) -> Rows:
         return torch.where(max_probability(state.logits[rows]) > threshold, 0, layers[(round_ - 1) % len(layers)])
 
     return policy

@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -17,7 +17,7 @@ from torch import nn
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-T = TypeVar("T")
+T = TypeVar("T", bound="Pretrained")
 
 
 class PretrainedError(ValueError):
@@ -32,7 +32,7 @@ class Pretrained(nn.Module):
 
     _construction: tuple[tuple[Any, ...], dict[str, Any]]
 
-    def __new__(cls, *args: Any, **parameters: Any) -> Self:
+    def __new__(cls: type[T], *args: Any, **parameters: Any) -> T:
         """Remember the arguments before any `__init__` sees them; copies get them with the rest of their state."""
         instance = super().__new__(cls)
         object.__setattr__(instance, "_construction", (args, parameters))
@@ -58,7 +58,7 @@ class Pretrained(nn.Module):
         (folder / CONFIG).write_text(text + "\n")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
+    def from_pretrained(cls: type[T], folder: str | Path) -> T:
         """A model of this class, or of a subclass, in evaluation mode on the CPU, in the precision it was saved in.
 
         Nothing is imported or executed that the folder names: its class must be loaded already, and be `cls` or derived

@@ -3,13 +3,18 @@
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 
 def jacobian_norm(
-    function: Callable[[Tensor], Tensor], z: Tensor, *, draws: int = 1, generator: torch.Generator | None = None
-) -> Tensor:
+    function: Callable[[Tensor], Tensor],
+    z: Float[Tensor, "batch *state"],
+    *,
+    draws: int = 1,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch"]:
     """Hutchinson's estimate of the squared Frobenius norm of J = df/dz over its size, as a penalty to minimise.
 
     E |J^T e|^2 = |J|_F^2 for e ~ N(0, I); divided by the size of the state it is the mean squared singular value of J
@@ -51,7 +56,7 @@ class _RowSumBound(nn.Module):
         super().__init__()
         self.gain = gain
 
-    def forward(self, weight: Tensor) -> Tensor:
+    def forward(self, weight: Float[Tensor, "outputs *rest"]) -> Float[Tensor, "outputs *rest"]:
         sums = weight.abs().flatten(1).sum(dim=1).reshape(-1, *[1] * (weight.dim() - 1))
         return weight * (self.gain / sums.clamp_min(self.gain))
 

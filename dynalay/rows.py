@@ -7,10 +7,15 @@ memory, whatever the layout: indexing an image batch in any other way takes 3 to
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
+Batch = Shaped[Tensor, "batch *shape"]
+Rows = Int64[Tensor, "rows"]
+Part = Shaped[Tensor, "rows *shape"]
 
-def take(whole: Tensor, rows: Tensor) -> Tensor:
+
+def take(whole: Batch, rows: Rows) -> Part:
     """`whole[rows]`, in the layout of `whole`; `whole` itself where `rows` are all there are.
 
     Args:
@@ -22,7 +27,7 @@ def take(whole: Tensor, rows: Tensor) -> Tensor:
     return from_blocks(blocks(whole).index_select(0, rows), like=whole)
 
 
-def put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
+def put(whole: Batch, rows: Rows, part: Part) -> Batch:
     """`whole` with its `rows` replaced by `part`: in place where no graph needs the old values, since copies cost time.
 
     Args:
@@ -39,22 +44,22 @@ def put(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
     return whole
 
 
-def replaced(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
-    """As `put`, but `whole` keeps its values."""
+def replaced(whole: Shaped[Tensor, "batch ..."], rows: Rows, part: Part) -> Batch:
+    """As `put`, but `whole` keeps its values; where `rows` are all there are, its shape does not matter."""
     if rows.size(0) == whole.size(0):
         return part
     copied = blocks(whole).index_copy(0, rows, blocks(part.to(whole.dtype), like=whole))
     return from_blocks(copied, like=whole)
 
 
-def added(whole: Tensor, rows: Tensor, part: Tensor) -> Tensor:
+def added(whole: Batch, rows: Rows, part: Part) -> Batch:
     """`whole` with `part` [len(rows), ...] added to its `rows`."""
     if rows.size(0) == whole.size(0):
         return whole + part
     return from_blocks(blocks(whole).index_add(0, rows, blocks(part, like=whole)), like=whole)
 
 
-def partition(leaves: Tensor) -> tuple[Tensor, Tensor]:
+def partition(leaves: Bool[Tensor, "rows"]) -> tuple[Int64[Tensor, "left"], Int64[Tensor, "staying"]]:
     """Where `leaves` [rows] is true and where it is false, each int64 in order; waits for the device once."""
     count = int(leaves.sum())
     if count in (0, leaves.size(0)):
@@ -64,7 +69,7 @@ def partition(leaves: Tensor) -> tuple[Tensor, Tensor]:
     return order[leaves.size(0) - count :], order[: leaves.size(0) - count]
 
 
-def gathered(rows: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
+def gathered(rows: Sequence[Int64[Tensor, "_"]], parts: Sequence[Shaped[Tensor, "_ *shape"]]) -> Batch:
     """One batch again from `parts`, each of which belongs to the `rows` beside it; together they are all rows."""
     if len(parts) == 1:
         return parts[0]
@@ -73,12 +78,12 @@ def gathered(rows: Sequence[Tensor], parts: Sequence[Tensor]) -> Tensor:
     return from_blocks(blocks(whole).index_select(0, order), like=whole)
 
 
-def blocks(batch: Tensor, like: Tensor | None = None) -> Tensor:
+def blocks(batch: Batch, like: Shaped[Tensor, "..."] | None = None) -> Shaped[Tensor, "batch ..."]:
     """A view of `batch` in which each row lies in memory as a block, if `batch` (or `like`) is channels-last."""
     return batch.permute(0, 2, 3, 1) if _is_channels_last(batch if like is None else like) else batch
 
 
-def from_blocks(rows: Tensor, like: Tensor) -> Tensor:
+def from_blocks(rows: Shaped[Tensor, "batch ..."], like: Shaped[Tensor, "..."]) -> Shaped[Tensor, "batch ..."]:
     """What `blocks` made of a batch in the layout of `like`, back in the order of its dimensions."""
     return rows.permute(0, 3, 1, 2) if _is_channels_last(like) else rows
 

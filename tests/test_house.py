@@ -146,7 +146,7 @@ def _circle(edges: dict[str, set[str]]) -> list[str]:
 
 def test_dynalay_knows_nothing_of_datasets_files_or_snakemake():
     """But for one module, which saves and loads models: users of the library have no harness that does it for them."""
-    assert third_party("dynalay") <= {"torch", "fvcore", "safetensors"}
+    assert third_party("dynalay") <= {"torch", "fvcore", "jaxtyping", "safetensors"}
     of_files = {"csv", "io", "json", "os", "pathlib", "pickle", "safetensors", "shutil", "tempfile"}
     with_files = {
         path.stem for path in sources("dynalay") if of_files & {name.partition(".")[0] for name in imports(path)}

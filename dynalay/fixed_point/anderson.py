@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dynalay.fixed_point.solver import Solver, as_batch, as_vectors, stored
+from dynalay.fixed_point.solver import History, Solver, States, as_batch, as_vectors, stored
 
 
 class Anderson(Solver):
@@ -33,14 +33,14 @@ class Anderson(Solver):
         self.beta = beta
         self.regularisation = regularisation
 
-    def init(self, z: Tensor, fz: Tensor) -> tuple[Tensor, ...]:
+    def init(self, z: States, fz: States) -> tuple[Tensor, ...]:
         state, image = as_vectors(z, z), as_vectors(fz, z)
         samples, size = state.shape
         columns = z.new_zeros(samples, self.memory, size)
         gram = z.new_zeros(samples, self.memory, self.memory)
         return state, image - state, columns, torch.zeros_like(columns), gram, z.new_zeros(samples, dtype=torch.int64)
 
-    def forward(self, z: Tensor, fz: Tensor, *history: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, z: States, fz: States, *history: History) -> tuple[Tensor, ...]:
         previous_state, previous_r, steps, dr, gram, slot = history
         slot, state = slot.long(), as_vectors(z, z)
         r = as_vectors(fz, z) - state

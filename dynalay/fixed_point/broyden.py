@@ -1,9 +1,14 @@
 """Broyden's method."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from dynalay.fixed_point.solver import Solver, as_batch, as_vectors, stored
+from dynalay.fixed_point.solver import History, Solver, States, as_batch, as_vectors, stored
+
+Vectors = Float[Tensor, "samples size"]
+#: One of the two factors of the inverse Jacobian's update.
+Pairs = Float[Tensor, "samples memory size"]
 
 
 class Broyden(Solver):
@@ -28,13 +33,13 @@ class Broyden(Solver):
             raise ValueError(f"Broyden(memory={memory}): memory must be at least 1")
         self.memory = memory
 
-    def init(self, z: Tensor, fz: Tensor) -> tuple[Tensor, ...]:
+    def init(self, z: States, fz: States) -> tuple[Tensor, ...]:
         state, image = as_vectors(z, z), as_vectors(fz, z)
         samples, size = state.shape
         pairs = z.new_zeros(samples, self.memory, size)
         return state, image - state, pairs, torch.zeros_like(pairs), z.new_zeros(samples, dtype=torch.int64)
 
-    def forward(self, z: Tensor, fz: Tensor, *history: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, z: States, fz: States, *history: History) -> tuple[Tensor, ...]:
         previous_state, previous_g, left, right, held = history
         held = held.long()  # how many pairs each sample has
         state = as_vectors(z, z)
@@ -61,7 +66,7 @@ class Broyden(Solver):
         return f"memory={self.memory}"
 
 
-def _minus_identity_plus(left: Tensor, right: Tensor, in_use: Tensor, x: Tensor) -> Tensor:
+def _minus_identity_plus(left: Pairs, right: Pairs, in_use: Tensor, x: Vectors) -> Vectors:
     """(-I + left right^T) x, [samples, size], where left and right hold columns [samples, memory, size].
 
     Only columns `in_use`, bool [samples, memory], take part.
@@ -70,6 +75,6 @@ def _minus_identity_plus(left: Tensor, right: Tensor, in_use: Tensor, x: Tensor)
     return (coefficients.mT @ left).squeeze(1) - x
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
+def _dot(a: Vectors, b: Vectors) -> Float[Tensor, "samples 1"]:
     """The inner product of each sample, [samples, 1], of [samples, size]."""
     return (a * b).sum(dim=1, keepdim=True)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from dynalay.fixed_point.iteration import Solution, solve
@@ -16,7 +17,7 @@ Gradient = Literal["implicit", "phantom", "unrolled"]
 
 def fixed_point(
     function: Callable[[Tensor, Tensor], Tensor],
-    start: Tensor,
+    start: Float[Tensor, "batch *state"],
     *,
     gradient: Gradient = "unrolled",
     phantom_steps: int = 5,

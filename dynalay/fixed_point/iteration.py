@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from dynalay.fixed_point.picard import Picard
-from dynalay.fixed_point.solver import Solver
+from dynalay.fixed_point.solver import Solver, States
 from dynalay.rows import gathered, partition, take
 
 
@@ -26,15 +27,15 @@ class Solution:
         converged: whether |f(z) - z| <= absolute_tolerance + relative_tolerance |f(z)| there, bool [batch].
     """
 
-    value: Tensor
-    iterations: Tensor
-    residual: Tensor
-    converged: Tensor
+    value: Float[Tensor, "batch *state"]
+    iterations: Int64[Tensor, "batch"]
+    residual: Float[Tensor, "batch"]
+    converged: Bool[Tensor, "batch"]
 
 
 def solve(
     function: Callable[[Tensor, Tensor], Tensor],
-    start: Tensor,
+    start: Float[Tensor, "batch *state"],
     *,
     solver: Solver | None = None,
     relative_tolerance: float = 1e-3,
@@ -135,7 +136,9 @@ def _moved_up(stay: Tensor, history: tuple[Tensor, ...]) -> Tensor:
     return torch.arange(staying, device=stay.device).index_copy(0, places, moving)
 
 
-def _assess(z: Tensor, fz: Tensor, relative: float, absolute: float) -> tuple[Tensor, Tensor, Tensor]:
+def _assess(
+    z: States, fz: States, relative: float, absolute: float
+) -> tuple[Float[Tensor, "samples"], Bool[Tensor, "samples"], Bool[Tensor, "samples"]]:
     """For each sample: its relative residual, whether it has converged, and whether it is finite."""
     gap = torch.linalg.vector_norm((fz - z).unsqueeze(-1).flatten(1), dim=1)
     size = torch.linalg.vector_norm(fz.unsqueeze(-1).flatten(1), dim=1)

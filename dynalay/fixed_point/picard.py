@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from dynalay.components import Component
-from dynalay.fixed_point.solver import Solver
+from dynalay.fixed_point.solver import History, Solver, States
 
 
 class Picard(Solver):
@@ -21,10 +21,10 @@ class Picard(Solver):
             raise ValueError(f"Picard(damping={damping}): damping must lie in (0, 1]")
         self.damping = damping
 
-    def init(self, z: Tensor, fz: Tensor) -> tuple[Tensor, ...]:
+    def init(self, z: States, fz: States) -> tuple[Tensor, ...]:
         return ()
 
-    def forward(self, z: Tensor, fz: Tensor, *history: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, z: States, fz: States, *history: History) -> tuple[Tensor, ...]:
         return (fz if self.damping == 1 else torch.lerp(z, fz, self.damping),)
 
     def component(self, shape: tuple[int, ...]) -> Component | None:

@@ -3,9 +3,15 @@
 from abc import ABC, abstractmethod
 
 import torch
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from dynalay.components import Component
+
+#: Iterates and their images; in one signature, all of one shape.
+States = Float[Tensor, "samples *state"]
+#: One entry of a history.
+History = Shaped[Tensor, "samples ..."]
 from dynalay.rows import blocks, from_blocks
 
 
@@ -20,11 +26,11 @@ class Solver(nn.Module, ABC):
     """
 
     @abstractmethod
-    def init(self, z: Tensor, fz: Tensor) -> tuple[Tensor, ...]:
+    def init(self, z: States, fz: States) -> tuple[Tensor, ...]:
         """The history before the first update, from the first iterate and its image, each [samples, *shape]."""
 
     @abstractmethod
-    def forward(self, z: Tensor, fz: Tensor, *history: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, z: States, fz: States, *history: History) -> tuple[Tensor, ...]:
         """The next iterate [samples, *shape] and then the new history, shaped as the old one."""
 
     def component(self, shape: tuple[int, ...]) -> Component | None:
@@ -38,7 +44,9 @@ class Solver(nn.Module, ABC):
         )
 
 
-def stored(history: Tensor, slot: Tensor, entry: Tensor) -> Tensor:
+def stored(
+    history: Float[Tensor, "samples memory size"], slot: Int64[Tensor, "samples"], entry: Float[Tensor, "samples size"]
+) -> Float[Tensor, "samples memory size"]:
     """`history` [samples, memory, size] with `entry` [samples, size] in each sample's `slot`, int64 [samples].
 
     In place where no graph needs what stood there, since a history is larger than all else that an update touches; an

@@ -134,7 +134,7 @@ def test_random_choice_has_the_right_frequencies_and_rounds_that_know_nothing_of
     count, continuing = 20_000, 0.3
     images = torch.randint(0, 256, (count, 1, 3, 3), generator=torch.Generator().manual_seed(0)) / 255
     policy = policies.random(images, (1, 2, 5), continuing)
-    first, second = (policy(inner_state(), torch.arange(count), round_, torch.zeros(count)) for round_ in (1, 2))
+    first, second = (policy(inner_state(), torch.arange(count), round_, torch.zeros(count).long()) for round_ in (1, 2))
     error = 4 * math.sqrt(0.25 / count)
     for actions in (first, second):
         assert abs((actions > 0).float().mean() - continuing) < error
@@ -162,7 +162,7 @@ def test_a_hash_tells_places_apart_and_forgives_the_last_bit_of_a_pixel():
 
 def test_a_schedule_takes_its_layers_in_order_and_then_answers():
     policy = policies.schedule((3, 1))
-    found = [policy(inner_state(), torch.arange(2), round_, torch.zeros(2)).tolist() for round_ in (1, 2, 3)]
+    found = [policy(inner_state(), torch.arange(2), round_, torch.zeros(2).long()).tolist() for round_ in (1, 2, 3)]
     assert found == [[3, 3], [1, 1], [0, 0]]
 
 
@@ -185,7 +185,7 @@ def test_the_probability_threshold_stops_at_sure_answers():
     state.logits.copy_(torch.tensor([[math.log(9), 0.0], [0.0, 0.0]]))
     for threshold, expected in ((0.95, [1, 1]), (0.8, [0, 1]), (0.4, [0, 0])):
         policy = policies.probability_threshold((1, 2), threshold)
-        assert policy(state, torch.arange(2), 1, torch.zeros(2)).tolist() == expected
+        assert policy(state, torch.arange(2), 1, torch.zeros(2).long()).tolist() == expected
 
 
 def test_always_sweeps_upwards_for_so_many_rounds():

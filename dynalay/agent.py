@@ -12,7 +12,7 @@ class Agent(nn.Module):
     """Chooses, round for round, between re-evaluating one of the layers and the direct action (answer now).
 
     Args:
-        channels: of each layer's state, [channels, height, width] or [channels].
+        channels: of each layer's state, [channels, height, width], [tokens, channels] or [channels].
         scalars: the number of scalar features (`dynalay.introspection`).
         hidden: the width of its recurrent state.
         sees_activations: whether it sees the pooled activations beside the scalars (an ablation takes them away).
@@ -42,18 +42,36 @@ class Agent(nn.Module):
         Args:
             scalars: [rows, scalars].
             memory: [rows, hidden], zeros before the first round.
-            states: of each layer, [rows, channels, height, width] or [rows, channels]; none where activations are not
-                seen.
+            states: of each layer, [rows, channels, height, width], [rows, tokens, channels] or [rows, channels]; none
+                where activations are not seen.
         """
         # Scalars and memory are float32 whatever the network computes in.
         dtype = self.embed.weight.dtype
         seen, memory = scalars.to(dtype), memory.to(dtype)
         if self.norm is not None:
-            pooled = [state if state.dim() == 2 else _average(state) for state in states]
+            pooled = [_average(state) for state in states]
             seen = torch.cat([self.norm(torch.cat(pooled, dim=1)), seen], dim=1)
         memory = self.memory(functional.relu(self.embed(seen)), memory)
         return self.choose(memory), memory
 
 
-def _average(state: Tensor) -> Tensor:
-    return functional.adaptive_avg_pool2d(state, 1).flatten(1)
+def state_channels(shape: tuple[int, ...]) -> int:
+    """The channels of a state: the first of [channels, height, width], the last of [tokens, channels] or [channels].
+
+    Raises:
+        ValueError: the state has another number of dimensions.
+    """
+    if len(shape) not in (1, 2, 3):
+        raise ValueError(f"a state of shape {shape} is not [channels, height, width], [tokens, channels] or [channels]")
+    return shape[0] if len(shape) == 3 else shape[-1]
+
+
+def _average(state: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows channels"]:
+    """The mean over positions or tokens."""
+    match state.dim():
+        case 4:
+            return functional.adaptive_avg_pool2d(state, 1).flatten(1)
+        case 3:
+            return functional.adaptive_avg_pool1d(state.mT, 1).flatten(1)
+        case _:
+            return state

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dynalay import policies
-from dynalay.agent import Agent
+from dynalay.agent import Agent, state_channels
 from dynalay.classifier import AdaptiveClassifier, Images, Labels, Logits, Loss, OperatingPoint, Phase, TrainingState
 from dynalay.components import Component
 from dynalay.controls import control_points, control_policy
@@ -46,7 +46,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
     warm-up), then only the agent, then both.
 
     Args:
-        network: any stem, FPI layers and head; the states are [channels, height, width] or [channels].
+        network: any stem, FPI layers and head; states are [channels, height, width], [tokens, channels] or [channels].
         classes: the number of classes.
         rounds: how often the agent may act on a sample.
         sees_activations: whether the agent sees pooled activations beside the scalars.
@@ -96,7 +96,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         self.direct_weight = direct_weight
         self.jacobian_penalty = jacobian_penalty
         self.network = network
-        channels = [shape[0] for shape in network.state_shapes]
+        channels = [state_channels(shape) for shape in network.state_shapes]
         self.agent = Agent(channels, scalar_features(len(channels)), sees_activations=sees_activations)
         self.allowed: Tensor
         self.register_buffer("allowed", torch.tensor([True, *network.solved]), persistent=False)
@@ -158,15 +158,8 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         return control_policy(point, images, self.choosable)
 
     def _agent_policy(self, price: Tensor, meter: Meter, generator: torch.Generator | None = None) -> AgentPolicy:
-        return AgentPolicy(
-            self.allowed,
-            price,
-            self.rounds,
-            self.agent.hidden,
-            self.agent.sees_activations,
-            meter,
-            generator,
-        )
+        agent = self.agent
+        return AgentPolicy(self.allowed, price, self.rounds, agent.hidden, agent.sees_activations, meter, generator)
 
     def _run(
         self,
@@ -228,6 +221,10 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         network_loss, network_metrics = self._warm_up_loss(images, labels, meter, state.generator)
         return agent_loss + network_loss, metrics | network_metrics
 
+    def answer_loss(self, logits: Logits, labels: Labels) -> Loss:
+        """The loss of one answer, for which the network is trained; override it to train for another."""
+        return functional.cross_entropy(logits, labels)
+
     def _warm_up_loss(
         self, images: Tensor, labels: Tensor, meter: Meter, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -236,7 +233,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         accuracies: list[Tensor] = []
 
         def answered(state: InnerState) -> None:
-            losses.append(functional.cross_entropy(state.logits.float(), labels))
+            losses.append(self.answer_loss(state.logits.float(), labels))
             accuracies.append(_correct(state.logits, labels).mean())
 
         policy = policies.uniform(self.allowed, generator) if self.choosable else policies.always((0,), 0)

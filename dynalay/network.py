@@ -117,8 +117,14 @@ class FPINetwork(nn.Module):
             below = shape
         return components | {"head": Component(self.head, (below,))}
 
-    def direct(self, inputs: Float[Tensor, "batch ..."], meter: Meter) -> InnerState:
-        """Round 0: every cell runs once, z_l = f_l(0, u_l).  The least compute that gives an answer."""
+    def direct(self, inputs: Float[Tensor, "batch ..."], meter: Meter | None = None) -> InnerState:
+        """Round 0: every cell runs once, z_l = f_l(0, u_l).  The least compute that gives an answer.
+
+        Args:
+            inputs: [batch, *input shape].
+            meter: what executes; None executes without counting.
+        """
+        meter = meter or self._uncounted(inputs)
         hidden = meter("stem", inputs)
         us, zs = [], []
         for number in range(1, len(self.layers) + 1):
@@ -136,7 +142,9 @@ class FPINetwork(nn.Module):
             logits=meter("head", hidden),
         )
 
-    def re_evaluate(self, state: InnerState, chosen: int, rows: Int64[Tensor, "rows"], meter: Meter) -> InnerState:
+    def re_evaluate(
+        self, state: InnerState, chosen: int, rows: Int64[Tensor, "rows"], meter: Meter | None = None
+    ) -> InnerState:
         """Solve layer `chosen` of the samples `rows` from where it stands, then take one step in each layer above.
 
         BatchNorm uses its running statistics, also in training: those of the direct pass alone.
@@ -145,10 +153,13 @@ class FPINetwork(nn.Module):
             state: the inner state of the whole batch; with gradients disabled its tensors are overwritten.
             chosen: a layer, counted from 0.
             rows: int64, the samples that chose it.
-            meter: what executes.
+            meter: what executes; None executes without counting.
         """
         with _fixed_norms(self):
-            return self._re_evaluate(state, chosen, rows, meter)
+            return self._re_evaluate(state, chosen, rows, meter or self._uncounted(state.logits))
+
+    def _uncounted(self, batch: Tensor) -> Meter:
+        return Meter(self.components(), len(batch), batch.device, strict=False)
 
     def _re_evaluate(self, state: InnerState, chosen: int, rows: Tensor, meter: Meter) -> InnerState:
         inputs, states = list(state.inputs), list(state.states)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int32, Int64, Shaped
+from jaxtyping import Float, Int32, Int64, Shaped
 from torch import Tensor
 
 from dynalay.components import Component
@@ -127,10 +127,10 @@ class Meter:
         self,
         name: str,
         choices: Sequence[str],
-        chosen: Tensor,
+        chosen: Shaped[Tensor, "rows"],
         numbers: Mapping[str, Tensor | float],
-        answer: Tensor | Callable[[], Tensor],
-        rows: Tensor | None = None,
+        answer: Float[Tensor, "rows classes"] | Callable[[], Tensor],
+        rows: Int64[Tensor, "rows"] | None = None,
         seen: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Tell of a decision, as it is taken; only `dynalay.trace.TracingMeter` listens.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from dynalay.components import Component
@@ -31,11 +32,11 @@ class Decision:
     """
 
     name: str
-    rows: Tensor
-    macs: Tensor
-    probabilities: Tensor
+    rows: Int64[Tensor, "rows"]
+    macs: Int64[Tensor, "rows"]
+    probabilities: Float[Tensor, "rows classes"]
     choices: tuple[str, ...]
-    chosen: Tensor
+    chosen: Int64[Tensor, "rows"]
     numbers: dict[str, Tensor]
     seen: dict[str, Tensor]
 
@@ -57,14 +58,14 @@ class TracingMeter(Meter):
         self,
         components: Mapping[str, Component],
         samples: int,
-        component_macs: Tensor,
+        component_macs: Int64[Tensor, "components"],
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__(components, samples, device)
         self.decisions: list[Decision] = []
         self._component_macs = component_macs
 
-    def spent(self) -> Tensor:
+    def spent(self) -> Int64[Tensor, "samples"]:
         """MACs spent on each sample so far: int64 [samples]."""
         return self.macs(self._component_macs)
 
@@ -72,10 +73,10 @@ class TracingMeter(Meter):
         self,
         name: str,
         choices: Sequence[str],
-        chosen: Tensor,
+        chosen: Shaped[Tensor, "rows"],
         numbers: Mapping[str, Tensor | float],
-        answer: Tensor | Callable[[], Tensor],
-        rows: Tensor | None = None,
+        answer: Float[Tensor, "rows classes"] | Callable[[], Tensor],
+        rows: Int64[Tensor, "rows"] | None = None,
         seen: Mapping[str, Tensor] | None = None,
     ) -> None:
         if rows is None:

@@ -29,7 +29,7 @@ def control_points(
     rounds: int,
     thresholds: int,
     sequences: Mapping[float, Sequence[tuple[int, ...]]],
-    logits: Sequence[Float[Tensor, "samples classes"]],
+    logits: Sequence[Float[Tensor, "_ classes"]],
 ) -> list[OperatingPoint]:
     """The controls' operating points, each with a name of its own.
 

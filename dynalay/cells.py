@@ -95,7 +95,7 @@ class StandardisedConv2d(nn.Conv2d):
         """[rows, channels, height, width] to the same shape."""
         return self._conv_forward(input, self.standardised(), self.bias)
 
-    def standardised(self) -> Tensor:
+    def standardised(self) -> Float[Tensor, "channels channels 3 3"]:
         """The kernel that it convolves with, [channels, channels, 3, 3]."""
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
         scale = self.gain.view(-1, 1, 1, 1) * _OF_RELU * torch.rsqrt(variance * self.weight[0].numel() + 1e-4)
@@ -113,7 +113,7 @@ class _FoldedCell(nn.Module):
         self.conv1 = conv1
         self.conv2 = conv2
 
-    def forward(self, z: Tensor, u: Tensor) -> Tensor:
+    def forward(self, z: Maps, u: Maps) -> Maps:
         hidden: Tensor = self.conv2(functional.relu_(self.conv1(functional.relu_(z + u))))
         return hidden.add_(u)
 

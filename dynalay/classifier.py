@@ -185,7 +185,7 @@ class AdaptiveClassifier(Pretrained, ABC):
             logits = self.classify(images, self.default_point if point is None else point, meter)
         return self.prediction(logits, meter)
 
-    def prediction(self, logits: Tensor, meter: Meter) -> Prediction:
+    def prediction(self, logits: Logits, meter: Meter) -> Prediction:
         """What `predict` gives, from `logits` [batch, classes] and the meter that counted them."""
         macs = meter.macs(self._macs_as_run(meter).to(logits.device))
         return Prediction(logits, logits.argmax(dim=1), macs)

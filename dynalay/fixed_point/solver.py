@@ -7,12 +7,12 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from dynalay.components import Component
+from dynalay.rows import blocks, from_blocks
 
 #: Iterates and their images; in one signature, all of one shape.
 States = Float[Tensor, "samples *state"]
 #: One entry of a history.
 History = Shaped[Tensor, "samples ..."]
-from dynalay.rows import blocks, from_blocks
 
 
 class Solver(nn.Module, ABC):
@@ -59,11 +59,11 @@ def stored(
     return flat.view(samples, memory, size)
 
 
-def as_vectors(batch: Tensor, like: Tensor) -> Tensor:
+def as_vectors(batch: History, like: States) -> Float[Tensor, "samples size"]:
     """[samples, ...] as [samples, size], in the order of the memory of `like`; copied only if it has another layout."""
     return blocks(batch, like).unsqueeze(-1).flatten(1)
 
 
-def as_batch(vectors: Tensor, like: Tensor) -> Tensor:
+def as_batch(vectors: Float[Tensor, "samples size"], like: States) -> States:
     """What `as_vectors` made of a batch, in the shape and layout of `like`."""
     return from_blocks(vectors.reshape(blocks(like).shape), like)

@@ -45,7 +45,7 @@ class PonderNet(SteppingNetwork):
         points: how many thresholds each sweep has.
     """
 
-    search_space: ClassVar = {"prior": (0.1, 0.5, "linear"), "beta": (0.001, 0.1, "log")}
+    search_space: ClassVar = {"prior": (0.1, 0.5, "linear"), "beta": (0.01, 1.0, "log")}
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ mean over all expected seeds with its 95% interval; where a seed lacks it, the c
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 from benchmark.analysis.outcomes import Outcomes
@@ -23,10 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Write all tables of the experiment."""
+    """Write all tables of the experiment, in place of those that are there."""
     experiment = configuration.load(arguments.config)
     folder = arguments.results / experiment.experiment
     tables = make(Outcomes(folder))
+    shutil.rmtree(folder / "tables", ignore_errors=True)  # a table that has no row any more is not written over
     for table in tables:
         table.write(folder / "tables")
     if experiment.tuned is not None:

@@ -229,6 +229,8 @@ def test_without_a_summary_the_user_is_told(tmp_path):
 
 def test_the_verb_writes_every_table_in_three_formats(results, monkeypatch, capsys):
     monkeypatch.setattr(command.configuration, "load", lambda path: EXPERIMENT.configuration())
+    (results / EXPERIMENT.name / "tables").mkdir(exist_ok=True)
+    (results / EXPERIMENT.name / "tables" / "of_methods_that_are_gone.md").write_text("from an earlier summary")
     command.main(argparse.Namespace(config=None, results=results))
     written = {path.name for path in (results / EXPERIMENT.name / "tables").iterdir()}
     assert written == {f"{maker.__name__}.{suffix}" for maker in tables.MAKERS for suffix in ("csv", "md", "tex")}

@@ -14,10 +14,11 @@ Wang, Yu, Dou, Darrell & Gonzalez, "SkipNet: Learning Dynamic Routing in Convolu
   by the gradient of the loss L for the network, and by REINFORCE for the gates, each with the return that follows it:
   ``sum_i log p_i(S_i) (L - (alpha / N) sum_{j >= i} R_j)``.
 
-Departures. A ReLU follows a skipped block too (it matters only where the shape changes). Returns are compared with
-their mean over the batch, which leaves the gradient's expectation as it is, up to a factor, and lowers its variance:
-trainings are far shorter here. Both stages share one training: the second takes the last `reinforcement_share` of the
-steps.
+Departures. Gates start nearly open, as ConvNet-AIG's: the suite's backbone starts from branches of zero, from which
+a closed gate gets no gradient, so it would never open. A ReLU follows a skipped block too (it matters only where the
+shape changes). Returns are compared with their mean over the batch, which leaves the gradient's expectation as it is,
+up to a factor, and lowers its variance: trainings are far shorter here. Both stages share one training: the second
+takes the last `reinforcement_share` of the steps.
 """
 
 from typing import ClassVar, Literal
@@ -35,6 +36,8 @@ from dynalay.parts import pooled_linear
 
 #: Numbers that a gate sees, and units of its LSTM.
 EMBEDDING = HIDDEN = 10
+#: What the gates' bias starts from: open with probability 0.88.
+FIRST_LOGIT = 2.0
 
 
 class RecurrentGate(nn.Module):
@@ -44,6 +47,7 @@ class RecurrentGate(nn.Module):
         super().__init__()
         self.memory = nn.LSTMCell(EMBEDDING, HIDDEN)
         self.logit = nn.Linear(HIDDEN, 1)
+        nn.init.constant_(self.logit.bias, FIRST_LOGIT)
 
     def forward(self, embedded: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [rows, 1], and the LSTM's new state, from [rows, EMBEDDING] and its state, each [rows, HIDDEN]."""
@@ -66,6 +70,7 @@ class SkipNet(GatedResNet):
         points: thresholds of the sweep.
     """
 
+    version = 2  # gates started at random, and most were closed for good
     search_space: ClassVar = {"alpha": (0.01, 1.0, "log"), "reinforcement_share": (0.1, 0.5, "linear")}
 
     def __init__(

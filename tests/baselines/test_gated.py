@@ -148,6 +148,20 @@ def test_gates_of_convnet_aig_start_mostly_open():
     assert probability.mean().item() == pytest.approx(0.87, abs=0.02)
 
 
+@pytest.mark.parametrize("method", [SkipNet, ConvNetAIG])
+def test_gates_that_learn_with_the_backbone_start_open(method):
+    """Branches start from zero: a closed gate would have no gradient, and so its branch would never be used."""
+    shares = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model = method(SHAPE, CLASSES, depth=20, channels=(8, 8, 16)).train()
+        state = TrainingState(0.0, torch.Generator().manual_seed(0), model.phases[0].name)
+        images, labels = torch.randn(16, *SHAPE), torch.arange(16) % CLASSES
+        logs = model.training_loss(images, labels, Meter(model.components(), 16), state)[1]
+        shares.append(logs["executed"].item())
+    assert min(shares) > 0.7
+
+
 def test_blockdrops_reward_and_bounds():
     executed = torch.tensor([[1.0, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
     correct = torch.tensor([True, True, False])
@@ -177,3 +191,16 @@ def test_blockdrops_curriculum_decides_on_the_last_blocks_first():
         shares.append(model.training_loss(images, labels, Meter(model.components(), 64), state)[1]["executed"].item())
     assert shares[0] > 1 - 1 / model.blocks - 1e-6
     assert shares[0] > shares[1] > shares[2]
+
+
+def test_blockdrops_penalty_of_wrong_answers_is_one_until_the_backbone_learns_too():
+    model = _network(BlockDrop).train()
+    with torch.no_grad():
+        model.head[-1].bias[2] = -1e9  # class 2 is never the answer
+    images, labels = torch.randn(8, *SHAPE), torch.full((8,), 2)
+    earned = {}
+    for phase in ("curriculum", "joint"):
+        state = TrainingState(0.5, torch.Generator().manual_seed(0), phase)
+        earned[phase] = model.training_loss(images, labels, Meter(model.components(), 8), state)[1]["reward"].item()
+    assert earned == {"curriculum": -1.0, "joint": -model.gamma}
+    assert model.gamma > 1

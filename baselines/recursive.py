@@ -18,13 +18,16 @@ rules are evaluated on the same weights (`baselines.stepping`).
 Departures. The papers update the weights after each step of deep supervision and refill halted places of the batch.
 Here the losses of all steps of a batch are averaged into one update, and all steps are always taken in training, so
 there is no exploration either. No stablemax, no averaging of weights. The network f is a cell of the suite, not a
-transformer.
+transformer, and has no norm at its end: on small mazes one over the channels of each place slowed learning (57% after
+four epochs, in place of 67; one seed). The halting head starts from weights of zero, as in the authors' code, and from
+the log-odds of being right by chance, where theirs starts from -5: their puzzles are never solved by chance.
 """
 
+import math
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from baselines.exits import State
@@ -57,6 +60,7 @@ class Recursive(SteppingNetwork):
         points: how many thresholds each sweep has.
     """
 
+    version = 2  # the halting head started from random weights, and its loss drowned that of the answers
     search_space: ClassVar = {"latent_updates": [1, 2], "halting": ["q", "correctness"]}
 
     def __init__(
@@ -77,6 +81,9 @@ class Recursive(SteppingNetwork):
         self.latent_updates = latent_updates
         self.q_learning = halting == "q"
         self.halting = pooled_linear(channels[-1], 2 if self.q_learning else 1, pool)
+        # Of an answer by chance, the log-odds of being right.
+        nn.init.zeros_(self.halting[-1].weight)
+        nn.init.constant_(self.halting[-1].bias, -math.log(max(1, classes - 1)))
 
     def components(self) -> dict[str, Component]:
         return super().components() | {"halting": Component(self.halting, (self.state_shape,))}

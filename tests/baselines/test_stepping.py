@@ -130,6 +130,17 @@ def test_what_continuing_is_worth_on_hand_worked_episodes():
     assert targets.T.tolist() == [pytest.approx([0.75, 0.25]), pytest.approx([0.75, 0.5])]
 
 
+@pytest.mark.parametrize("name", ["q", "correctness"])
+def test_learned_halting_starts_from_an_answer_by_chance_and_leaves_the_features_alone(name):
+    """Its loss is as large as that of the answers: from random weights, it would be what the features learn first."""
+    model, images = NETWORKS[name](), torch.randn(6, *SHAPE)
+    states, _ = model.all_steps(images, Meter(model.components(), 6))
+    values = model.halting(states[0][0])
+    torch.testing.assert_close(values.sigmoid(), torch.full_like(values, 1 / CLASSES))
+    (gradient,) = torch.autograd.grad(values.sum(), states[0][0])
+    assert not gradient.any()
+
+
 def test_states_are_detached_between_steps():
     """Deep supervision: the loss of the last step reaches the network through that step alone."""
     model = NETWORKS["q"]().train()

@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from benchmark.experiment import kinds
+
 ROOT = Path(__file__).parents[1]
 LAYERS = ("dynalay", "baselines", "benchmark", "workflow")  # each may import itself and those before it
 #: The rooms of `benchmark`, from the ground up: each may import its own modules and those of the rooms before it.
@@ -142,6 +144,28 @@ def _circle(edges: dict[str, set[str]]) -> list[str]:
         return []
 
     return next((found for name in sorted(edges) if (found := visit(name, []))), [])
+
+
+def test_a_method_is_named_in_no_source_but_its_own():
+    """So that to remove a method is to delete its file: no registry, table or figure has to be told."""
+    methods = {path.stem for path in sources("baselines")} & set(kinds.names("method"))
+    assert len(methods) > 5
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for package in LAYERS
+        for path in sources(package)
+        for name in imports(path)
+        if name.startswith("baselines.") and name.split(".")[1] in methods - {path.stem}
+    ]
+    words = methods - {"static"}  # which is also a column of the summary
+    pipeline = [ROOT / "Snakefile", *(ROOT / "workflow").rglob("*.smk"), *sources("benchmark"), *sources("workflow")]
+    wrong += [
+        f"{path.relative_to(ROOT)} names {word}"
+        for path in pipeline
+        for word in re.findall(r"""["'](\w+)["']""", path.read_text())
+        if word in words
+    ]
+    assert not wrong
 
 
 def test_dynalay_knows_nothing_of_datasets_files_or_snakemake():

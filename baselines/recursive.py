@@ -82,8 +82,9 @@ class Recursive(SteppingNetwork):
         self.q_learning = halting == "q"
         self.halting = pooled_linear(channels[-1], 2 if self.q_learning else 1, pool)
         # Of an answer by chance, the log-odds of being right.
-        nn.init.zeros_(self.halting[-1].weight)
-        nn.init.constant_(self.halting[-1].bias, -math.log(max(1, classes - 1)))
+        weight, bias = self.halting.parameters()
+        nn.init.zeros_(weight)
+        nn.init.constant_(bias, -math.log(max(1, classes - 1)))
 
     def components(self) -> dict[str, Component]:
         return super().components() | {"halting": Component(self.halting, (self.state_shape,))}

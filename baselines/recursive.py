@@ -44,8 +44,8 @@ HALTING_WEIGHT = 0.5
 class Recursive(SteppingNetwork):
     """A recursive network that learns when its answer will not get better.
 
-    A sample halts where Q_halt is above Q_continue by the operating point's knob or, with `halting: correctness`, where
-    the logit of a right answer is above the knob; the papers' is 0.
+    A sample halts where the value of halting is above that of continuing by the operating point's knob or, with
+    `halting: correctness`, where the logit of a right answer is above the knob; the papers' is 0.
 
     Args:
         image_shape: (channels, height, width) of the normalised input.
@@ -96,7 +96,7 @@ class Recursive(SteppingNetwork):
     def step(self, state: State, u: Tensor, rows: Tensor, meter: Meter) -> tuple[State, Tensor]:
         state = self._recursion(state, u, rows, meter)
         q = meter("halting", state[0], rows=rows).float()
-        return state, q[:, 0] - q[:, 1] if self.q_learning else q[:, 0]
+        return state, advantage_of_halting(q) if self.q_learning else q[:, 0]
 
     def _recursion(self, state: State, u: Tensor, rows: Tensor, meter: Meter) -> State:
         y, z = state
@@ -128,6 +128,18 @@ class Recursive(SteppingNetwork):
             "accuracy_last": correct[-1].mean(),
         }
         return losses.mean() + HALTING_WEIGHT * halting, logs
+
+
+def advantage_of_halting(q: Tensor) -> Tensor:
+    """By how much the value of halting is above that of continuing, float [rows].
+
+    Values are compared, not their logits: where both are near 1, the logits may be far apart.
+
+    Args:
+        q: logits of Q_halt and Q_continue, [rows, 2].
+    """
+    values = q.sigmoid()
+    return values[:, 0] - values[:, 1]
 
 
 def continue_targets(q: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Categorical, Geometric, kl_divergence
 
 from baselines.pondernet import PonderNet, halting_distribution
-from baselines.recursive import Recursive, continue_targets
+from baselines.recursive import Recursive, advantage_of_halting, continue_targets
 from baselines.stepping import change
 from dynalay.classifier import OperatingPoint, TrainingState
 from dynalay.meter import Meter
@@ -139,6 +139,13 @@ def test_learned_halting_starts_from_an_answer_by_chance_and_leaves_the_features
     torch.testing.assert_close(values.sigmoid(), torch.full_like(values, 1 / CLASSES))
     (gradient,) = torch.autograd.grad(values.sum(), states[0][0])
     assert not gradient.any()
+
+
+def test_halting_is_compared_with_continuing_by_values_not_by_logits():
+    """An answer that is nearly sure gains less from one more step than a doubtful one, however far apart the logits."""
+    sure, doubtful = advantage_of_halting(torch.tensor([[6.0, 8.0], [0.0, 0.5]])).tolist()
+    assert doubtful < sure < 0
+    assert advantage_of_halting(torch.tensor([[0.2, 0.1]])).item() > 0
 
 
 def test_states_are_detached_between_steps():

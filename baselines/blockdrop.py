@@ -17,7 +17,8 @@ As in the authors' code: gamma is 1 in the curriculum and 10 when both learn (CI
 Departures. The paper's policy network is a ResNet-8 beside a ResNet-32 or 110. Beside the small networks of this
 suite it would cost as much as it saves, so it has half the backbone's channels. The three stages share one training
 by the shares given below, each with a full learning-rate cycle of its own; the authors begin with a backbone that is
-trained to the end, and fine-tune it with a thousandth of its learning rate, for as many epochs again.
+trained to the end, and fine-tune it at a low rate for many more epochs than that took. So in as many epochs as a
+static network has, this one is behind it: 96.5% with all blocks on small mazes, where the ResNet has 99.3 (one seed).
 """
 
 from typing import ClassVar, Literal

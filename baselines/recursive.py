@@ -12,6 +12,11 @@ Jolicoeur-Martineau, "Less is More: Recursive Reasoning with Tiny Networks", arX
 - `halting: correctness` is TRM's simplification: one head, the first of these targets, and no look ahead. A sample
   halts where its probability exceeds one half.
 
+What a step learns comes from the updates within it alone, because states are detached between steps. So what has to
+travel farther than one step reaches is learnt slowly: on small mazes, with one layer at full resolution, 12 epochs gave
+83.8% where PonderNet, which trains through all steps, had 98.8 (one seed). The tiny recursive model has 7 updates with
+gradients in a step, and both papers train for tens of thousands of epochs.
+
 Users of these models ask whether the learned halting is worth more than stopping when sure, or when converged. Both
 rules are evaluated on the same weights (`baselines.stepping`).
 

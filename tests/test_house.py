@@ -147,7 +147,7 @@ def _circle(edges: dict[str, set[str]]) -> list[str]:
 
 
 def test_a_method_is_named_in_no_source_but_its_own():
-    """So that to remove a method is to delete its file: no registry, table or figure has to be told."""
+    """So that to remove a method is to delete its file: no registry, table or figure has to know."""
     methods = {path.stem for path in sources("baselines")} & set(kinds.names("method"))
     assert len(methods) > 5
     wrong = [

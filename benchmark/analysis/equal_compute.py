@@ -47,11 +47,9 @@ def budgets(outcomes: Outcomes) -> Filled:
     metrics = {f"accuracy_at_{100 * share:.0f}": Metric(f"at {share:.0%}", percent, SHARE) for share in BUDGETS}
     cells: Cells = {}
     for dataset, method in outcomes.grid():
-        unit = outcomes.reference_macs(dataset)
         row = {}
         for name, share in zip(metrics, BUDGETS, strict=True):
-            # Without the reference the budget is unknown, and nothing fits it.
-            fitting = outcomes.best(dataset, method, 0 if math.isnan(unit) else share * unit)
+            fitting = outcomes.within_reference(dataset, method, share)
             row[name] = Cell.of(outcomes.at(dataset, method, fitting, "accuracy"))
         cells[dataset, method] = row
     return metrics, cells

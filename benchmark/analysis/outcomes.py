@@ -190,6 +190,11 @@ class Outcomes:
         chosen = zip(self.curves(dataset, method, policy), points, strict=True)
         return [None if c is None or i is None else float(getattr(c, column)[i]) for c, i in chosen]
 
+    def within_reference(self, dataset: str, method: str, share: float = 1.0) -> list[int | None]:
+        """Each seed's best point within a share of the reference's mean MACs; none fits where those are unknown."""
+        unit = self.reference_macs(dataset)
+        return self.best(dataset, method, 0 if np.isnan(unit) else share * unit)
+
     def at_best(self, dataset: str, method: str, column: str, policy: str = "own") -> list[float | None]:
         """A column of the curves at each seed's best point."""
         return self.at(dataset, method, self.best(dataset, method, policy=policy), column, policy)

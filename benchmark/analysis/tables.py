@@ -154,19 +154,25 @@ def controls(outcomes: Outcomes) -> Filled:
 
 
 def ablations(outcomes: Outcomes) -> Filled:
-    """Variants of a method against the method itself, each run at its operating point of highest validation accuracy.
+    """Variants of a method against the method itself, within the reference's compute.
 
-    Differences of accuracy are over seeds and samples; p is two-sided, for no difference, by Holm's method for all
-    variants of a method on a dataset.
+    Each run uses its operating point of highest validation accuracy among those that cost no more than the reference
+    network. Differences of accuracy are over seeds and samples; p is two-sided, for no difference, by Holm's method for
+    all variants of a method on a dataset, while an interval is of one difference by itself: near 0 the two can
+    disagree, and then p decides. A dash: only so many seeds have a point that fits.
     """
     cells: Cells = {}
     for dataset, (base, labels) in product(outcomes.datasets, variants(outcomes.kinds).items()):
         full = Cell.of(outcomes.areas(dataset, base))
         for label in labels:
-            row = {name: Cell.of(outcomes.at_best(dataset, label, name)) for name in ("accuracy", "macs")}
+            points_of = outcomes.within_reference(dataset, label)
+            row = {name: Cell.of(outcomes.at(dataset, label, points_of, name)) for name in ("accuracy", "macs")}
             row["area"] = Cell.of(outcomes.areas(dataset, label))
             if label != base:
-                row["difference"] = _difference(outcomes, dataset, label, base)
+                mine, full_method = (
+                    outcomes.correct(dataset, name, outcomes.within_reference(dataset, name)) for name in (label, base)
+                )
+                row["difference"] = Cell.of_methods(mine, full_method, against=base)
                 row["area_difference"] = Cell.of_independent(row["area"], full, against=base)
             cells[dataset, label] = row
         _add_holm([cells[dataset, label] for label in labels])
@@ -235,7 +241,10 @@ def overall(outcomes: Outcomes) -> Filled:
 
 
 def training(outcomes: Outcomes) -> Filled:
-    """What training one run costs: forward MACs as metered; wall time and energy on the machine that ran it."""
+    """What training one run costs: forward MACs as metered, and wall time on the machine that ran it.
+
+    Energy stands beside them where the machine can measure it.
+    """
     metrics = {
         "parameters": Metric("parameters", significant, AMOUNT),
         "training_macs": TRAINING_MACS,

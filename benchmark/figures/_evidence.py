@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from benchmark.analysis.outcomes import RUN, Outcomes
-from benchmark.analysis.variants import agents
+from benchmark.analysis.variants import agents, variants
 from benchmark.errors import UserError
 from benchmark.experiment.configuration import Configuration
 
 if TYPE_CHECKING:
     from benchmark.data import Dataset
+
+#: More curves than these cannot be told apart in one panel.
+MANY = 8
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,16 @@ class Evidence:
     def of_agents(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of the methods whose agents are looked into: the first of each kind that has one."""
         return table[table["method"].isin(agents(self.configuration))]
+
+    def overlaid(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the methods whose curves are drawn over each other.
+
+        Where there are more than `MANY` methods, variants of another are left out: `ablations` compares them.
+        """
+        if len(self.configuration.methods) <= MANY:
+            return table
+        left_out = {label for labels in variants(self.configuration.method_kinds).values() for label in labels[1:]}
+        return table[~table["method"].isin(left_out - {self.configuration.reference})]
 
     @cached_property
     def agent_actions(self) -> pd.DataFrame:

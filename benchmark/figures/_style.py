@@ -1,4 +1,4 @@
-"""How figures look: one width, one set of method colours, markers and lines, one grid of panels, one legend."""
+"""How figures are laid out: one width, one grid of panels, one legend; `_palette` says what stands for what."""
 
 import logging
 import math
@@ -15,16 +15,13 @@ from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from benchmark.figures._palette import HOLE, action_look, method_looks
 
 #: Inches: a column, and the text width of a page.
 WIDTHS = {"column": 3.3, "page": 7.0}
 
-# Okabe and Ito's colours (colour-blind safe), without yellow and black, which vanish on white and on dark pages;
-# ordered so that neighbours also differ in lightness.  Cycles of coprime lengths: no two of 20 methods look alike.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", "-.", (0, (1, 1.2)), (0, (4, 1, 1, 1, 1, 1)))
 #: Fonts for characters that the style's own font lacks, as far as they are installed. The last one comes with
 #: matplotlib and has a box for every script.
 FALLBACK_FONTS = (
@@ -32,23 +29,6 @@ FALLBACK_FONTS = (
     "Hiragino Sans GB", "Microsoft YaHei", "Arial Unicode MS", "Noto Sans", "Noto Sans Devanagari", "Noto Emoji",
     "Unifont", "Last Resort High-Efficiency",
 )  # fmt: skip
-#: What is missing is said in this colour.
-HOLE = "#A33A00"
-
-
-def cycled(place: int) -> dict[str, Any]:
-    """Keyword arguments of `Axes.plot` that tell the line in this place from the others."""
-    return {
-        "color": COLOURS[place % len(COLOURS)],
-        "marker": MARKERS[place % len(MARKERS)],
-        "linestyle": LINES[place % len(LINES)],
-    }
-
-
-#: Who decides, in the legend's order; what is recorded as a method's own policy is the agent here.
-POLICIES = ("agent", "random", "entropy", "always", "never", "schedule", "shuffled", "max_probability")
-#: Static networks are the ground that the others are seen against.
-STATIC = "#555555"
 
 
 class Style:
@@ -63,21 +43,11 @@ class Style:
 
     def __init__(self, methods: Sequence[str], static: Iterable[str] = (), width: str = "page") -> None:
         self.width = WIDTHS[width]
-        static = set(static)
-        self._looks: dict[str, dict[str, Any]] = {}
-        for place, method in enumerate(method for method in methods if method in static):
-            marker = MARKERS[place % len(MARKERS)]
-            self._looks[method] = {"color": STATIC, "marker": marker, "linestyle": "-", "markerfacecolor": "white"}
-        for place, method in enumerate(method for method in methods if method not in static):
-            self._looks[method] = cycled(place)
+        self._looks = method_looks(methods, static)
 
     def look(self, method: str) -> dict[str, Any]:
         """Keyword arguments of `Axes.plot` for a method's line."""
         return self._looks[method]
-
-    def policy_look(self, policy: str) -> dict[str, Any]:
-        """Keyword arguments of `Axes.plot` for a policy's line: the agent's, or a control's."""
-        return cycled(POLICIES.index(policy) if policy in POLICIES else len(POLICIES))
 
     def panels(
         self, data: pd.DataFrame, by: Sequence[str] = ("dataset",), per_row: int = 3, **subplots: Any
@@ -99,11 +69,15 @@ class Style:
         axes = figure.subplots(rows, columns, squeeze=False, **subplots).flat
         for unused in axes[len(groups) :]:
             unused.remove()
+        room = width / columns - 0.5
+        titles = [": ".join(name) for name, _ in groups]
+        if any(0.072 * len(title) > room for title in titles):
+            titles = [title.replace(": ", ":\n") for title in titles]
         panels = []
-        for panel, (name, shown) in zip(axes, groups, strict=False):
-            panel.set_title(": ".join(name))
+        for panel, title, (_, shown) in zip(axes, titles, groups, strict=False):
+            panel.set_title(title)
             if "planned" in shown:
-                _note_holes(panel, shown, room=width / columns - 0.5)
+                _note_holes(panel, shown, room)
             panels.append((panel, shown))
         return figure, panels
 
@@ -165,8 +139,9 @@ def _note_holes(panel: Axes, rows: pd.DataFrame, room: float) -> None:
     lacking = rows[rows["seeds"] < rows["planned"]].drop_duplicates("method")
     notes = [f"{row.method}: {row.seeds:.0f} of {row.planned} seeds" for row in lacking.itertuples()]
     text = ", ".join(notes) if len(notes) < 2 else f"{len(notes)} methods lack seeds"
-    if notes and 0.07 * len(panel.get_title(loc="left")) + 0.055 * len(text) > room:
-        text += "\n"
+    title = panel.get_title(loc="left").split("\n")
+    if notes and 0.07 * len(title[-1]) + 0.055 * len(text) > room:
+        text += "\n" * len(title)
     panel.set_title(text, loc="right", color=HOLE, fontsize=7, weight="normal")
 
 
@@ -209,13 +184,20 @@ def decades(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def epochs(axis: Axis) -> None:
+    """Label an axis of epochs or rounds: they are whole numbers."""
+    axis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+
+
 def shares(axis: Axis) -> None:
     """Label an axis of shares in [0, 1] in percent."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
 
 
 def counts(axis: Axis) -> None:
-    """Label an axis of counts as 250 k, 1.5 M, 2 G."""
+    """Label an axis of counts as 250 k, 1.5 M, 2 G; so few labels that they do not touch in a narrow panel."""
+    if axis.get_scale() == "linear":
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(EngFormatter())
 
 
@@ -231,15 +213,3 @@ def draw_stack(panel: Axes, shares_of: pd.DataFrame) -> None:
         top = base + shares_of[action]
         panel.fill_between(shares_of.index, base, top, label=action_name(action), **action_look(action))
         base = top
-
-
-def action_look(action: int) -> dict[str, Any]:
-    """Keyword arguments of bars and areas that show an agent's action: hatched, so that they differ in grey too."""
-    hatches = ("", "////", "....", "\\\\\\\\", "xxxx", "----")
-    colours = ("#d9d9d9", *COLOURS)
-    return {
-        "facecolor": colours[action % len(colours)],
-        "hatch": hatches[action % len(hatches)],
-        "edgecolor": "white",
-        "linewidth": 0.4,
-    }

@@ -5,7 +5,8 @@ method's operating points: positions are means over seeds, bands and the bars of
 the mean accuracy, and small points are single seeds, shown where there are at most five. Grey: static networks and the
 frontier of the best mixtures of them (their upper concave envelope, chosen on validation); an adaptive method is worth
 having where it runs above this frontier. The dotted line marks the compute of the reference network. The panel is
-fitted to the points: wide intervals run out of it, and so do points far below what every method reaches.
+fitted to the points: wide intervals run out of it, and so do points far below what every method reaches. Among more
+than eight methods, variants of another are left out: the ablations compare them.
 """
 
 import math
@@ -19,7 +20,8 @@ from benchmark.analysis.static_networks import Frontier
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
 from benchmark.figures._means import mean_curves
-from benchmark.figures._style import STATIC, Style, band, counts, fit, shares
+from benchmark.figures._palette import STATIC
+from benchmark.figures._style import Style, band, counts, fit, shares
 
 #: Up to this many seeds, each is shown.
 FEW = 5
@@ -36,7 +38,7 @@ def applies(configuration: Configuration) -> bool:
 def data(evidence: Evidence) -> pd.DataFrame:
     """Every seed's operating points (`seed` given), and their means with intervals (`seed` missing)."""
     outcomes = evidence.outcomes
-    points = outcomes.own_points
+    points = evidence.overlaid(outcomes.own_points)
     if points.empty:
         return points
     static, reference = points["method"].isin(outcomes.static_methods), points["method"] == outcomes.reference

@@ -9,6 +9,8 @@ that do not look at the sample, its choices are worth nothing. Panels are fitted
 them.
 """
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -19,7 +21,8 @@ from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
 from benchmark.figures._means import mean_curves
-from benchmark.figures._style import POLICIES, Style, band, counts, fit, per_agent, shares, whose
+from benchmark.figures._palette import POLICIES, policy_look
+from benchmark.figures._style import Style, band, counts, fit, per_agent, shares, whose
 
 
 def applies(configuration: Configuration) -> bool:
@@ -45,7 +48,8 @@ def _enveloped(run: pd.DataFrame) -> pd.DataFrame:
 
 
 def _place(policy: str) -> int:
-    return POLICIES.index(policy) if policy in POLICIES else len(POLICIES)
+    order = ["agent", *POLICIES]
+    return order.index(policy) if policy in order else len(order)
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
@@ -53,7 +57,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     figure, panels = style.panels(data, by=per_agent(data))
     for panel, shown in panels:
         for policy, mean in shown.groupby("policy", sort=False):
-            look = style.policy_look(policy)
+            look = _look(policy, mean["method"].iloc[0], style)
             above = 4 if policy == "agent" else 3  # where they coincide
             panel.plot(mean["macs"], mean["accuracy"], label=policy, zorder=above, **look)
             if policy in ("agent", "random"):
@@ -64,5 +68,11 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     figure.supxlabel(f"MACs per sample{whose(data)}")
     figure.supylabel("test accuracy (%)")
     policies = data["policy"].unique()
-    style.legend(figure, [Line2D([], [], label=policy, **style.policy_look(policy)) for policy in policies])
+    method = data["method"].iloc[0]
+    style.legend(figure, [Line2D([], [], label=policy, **_look(policy, method, style)) for policy in policies])
     return figure
+
+
+def _look(policy: str, method: str, style: Style) -> dict[str, Any]:
+    """The agent's decisions are the method's own curve, and wear its look."""
+    return style.look(method) if policy == "agent" else policy_look(policy)

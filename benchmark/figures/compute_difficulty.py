@@ -28,7 +28,7 @@ def applies(configuration: Configuration) -> bool:
 def data(evidence: Evidence) -> pd.DataFrame:
     """Mean MACs in each bin of difficulty, over seeds."""
     outcomes = evidence.outcomes
-    bins = outcomes.table("difficulty")
+    bins = evidence.overlaid(outcomes.table("difficulty"))
     if bins.empty:
         return bins
     bins = bins[(bins["policy"] == "own") & ~bins["method"].isin(outcomes.static_methods)]

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from benchmark.analysis.outcomes import RUN
 from benchmark.experiment.configuration import Configuration, Run
 from benchmark.figures._evidence import Evidence
-from benchmark.figures._style import COLOURS, Style, counts, shares
+from benchmark.figures._palette import COLOURS
+from benchmark.figures._style import Style, counts, shares
 
 QUANTITIES = {"accuracy": "test accuracy (%)", "macs": "MACs per sample"}
 

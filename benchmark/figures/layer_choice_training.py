@@ -11,7 +11,8 @@ from matplotlib.patches import Patch
 from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
-from benchmark.figures._style import Style, action_look, action_name, draw_stack, per_agent, shares, whose
+from benchmark.figures._palette import action_look
+from benchmark.figures._style import Style, action_name, draw_stack, epochs, per_agent, shares, whose
 
 
 def applies(configuration: Configuration) -> bool:
@@ -38,6 +39,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
         draw_stack(panel, shown.pivot_table(index="epoch", columns="action", values="share", fill_value=0.0))
         panel.set_ylim(0, 1)
         shares(panel.yaxis)
+        epochs(panel.xaxis)
     figure.supxlabel(f"epoch{whose(data)}")
     figure.supylabel("share of choices (%)")
     actions = sorted(data["action"].unique())

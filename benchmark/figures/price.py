@@ -14,9 +14,9 @@ from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
 from benchmark.figures._means import mean_over_seeds
+from benchmark.figures._palette import action_look
 from benchmark.figures._style import (
     Style,
-    action_look,
     action_name,
     band,
     counts,

@@ -17,7 +17,8 @@ from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
 from benchmark.figures._means import mean_over_seeds
-from benchmark.figures._style import Style, band, cycled, decades, per_agent, whose
+from benchmark.figures._palette import layer_look
+from benchmark.figures._style import Style, band, decades, per_agent, whose
 
 #: Differences of float32 numbers carry no meaning below this, and an exact 0 has no logarithm.
 _RESOLUTION = float(np.finfo(np.float32).eps)
@@ -58,7 +59,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     """One panel per dataset, one line per layer."""
     figure, panels = style.panels(data, by=per_agent(data))
     layers = sorted(data["layer"].unique())
-    looks = {layer: cycled(n) for n, layer in enumerate(layers)}
+    looks = {layer: layer_look(layer) for layer in layers}
     for panel, shown in panels:
         for layer, line in shown.groupby("layer"):
             line = line.sort_values("evaluations")

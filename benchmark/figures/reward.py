@@ -11,7 +11,7 @@ from benchmark.analysis.outcomes import RUN
 from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
-from benchmark.figures._style import Style, draw_runs, per_agent, whose
+from benchmark.figures._style import Style, draw_runs, epochs, per_agent, whose
 
 
 def applies(configuration: Configuration) -> bool:
@@ -32,6 +32,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     figure, panels = style.panels(data, by=per_agent(data))
     for panel, runs in panels:
         draw_runs(panel, runs, "epoch", "reward", style.look(runs["method"].iloc[0]))
+        epochs(panel.xaxis)
     figure.supxlabel(f"epoch{whose(data)}")
     figure.supylabel("reward")
     return figure

@@ -2,18 +2,18 @@
 
 Training loss, validation accuracy and the mean MACs per validation sample over the epochs, one row per dataset. Thick
 lines are means over seeds, thin lines single seeds. Losses of different methods have different terms: compare their
-course, not their height. Where an agent learns, from the vertical line on or all along, its policy gradient's loss
-measures no error, and is left out.
+course, not their height; the loss of a policy gradient measures no error and is left out (a dotted line marks its
+first epoch where it starts late). Validation runs at each method's default operating point, often its most
+expensive, so its MACs may exceed those of the points that are reported on the test split.
 """
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from benchmark.analysis.outcomes import RUN
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
-from benchmark.figures._style import Style, counts, decades, draw_runs, shares
+from benchmark.figures._style import Style, counts, decades, draw_runs, epochs, shares
 
 QUANTITIES = {
     "loss": "training loss",
@@ -29,7 +29,7 @@ def applies(configuration: Configuration) -> bool:
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """Each quantity of every run, epoch by epoch."""
-    history = evidence.outcomes.table("history")
+    history = evidence.overlaid(evidence.outcomes.table("history"))
     if history.empty:
         return history
     # Exactly the epochs in which an agent learns have a reward.
@@ -55,7 +55,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
             decades(panel.yaxis)
         else:
             (shares if quantity == QUANTITIES["validation_accuracy"] else counts)(panel.yaxis)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        epochs(panel.xaxis)
     figure.supxlabel("epoch")
     style.legend(figure, [style.handle(method) for method in data["method"].unique()])
     return figure

@@ -63,7 +63,7 @@ def drawn(name: str, evidence: Evidence, data: pd.DataFrame | None = None):
     data = module.data(evidence) if data is None else data
     with figures.applied():
         picture = module.draw(data, style(evidence))
-    return data, {panel.get_title(loc="left"): panel for panel in picture.axes}
+    return data, {panel.get_title(loc="left").replace("\n", " "): panel for panel in picture.axes}
 
 
 def line(panel, label: str) -> np.ndarray:
@@ -135,8 +135,8 @@ def test_pictures_are_legible(name, width, evidence):
         assert picture.bbox.y0 - 1 <= box.y0 <= box.y1 <= picture.bbox.y1 + 1
     for panel in picture.axes:  # missing seeds are noted beside the title, or above it on a line of their own
         title, note = (getattr(panel, name).get_window_extent() for name in ("_left_title", "_right_title"))
-        if panel.get_title(loc="right").endswith("\n"):
-            note = Bbox([[note.x0, (note.y0 + note.y1) / 2], [note.x1, note.y1]])
+        if empty := panel.get_title(loc="right").count("\n"):
+            note = Bbox([[note.x0, note.y1 - note.height / (1 + empty)], [note.x1, note.y1]])
         assert not (panel.get_title(loc="right") and note.padded(-3).overlaps(title))
     for one, other in itertools.combinations(boxes, 2):
         assert not one.padded(-3).overlaps(other)  # half a millimetre of empty descenders may touch

@@ -141,8 +141,8 @@ def _note_holes(panel: Axes, rows: pd.DataFrame, room: float) -> None:
     text = ", ".join(notes) if len(notes) < 2 else f"{len(notes)} methods lack seeds"
     title = panel.get_title(loc="left").split("\n")
     if notes and 0.07 * len(title[-1]) + 0.055 * len(text) > room:
-        text += "\n" * len(title)
-    panel.set_title(text, loc="right", color=HOLE, fontsize=7, weight="normal", linespacing=1.35)
+        text += "\n" * (len(title) + (len(title) > 1))
+    panel.set_title(text, loc="right", color=HOLE, fontsize=7, weight="normal")
 
 
 def draw_runs(panel: Axes, runs: pd.DataFrame, x: str, y: str, look: dict[str, Any]) -> None:

@@ -34,6 +34,8 @@ rule all:
         asked_timings,
         f"{EXPERIMENT}/report.html",
         f"{EXPERIMENT}/explorer.html",
+        f"{EXPERIMENT}/findings.json",
+        f"{RESULTS}/index.html",
         f"{EXPERIMENT}/verdicts.json",
         f"{EXPERIMENT}/tables",
         figure_files,

@@ -1,11 +1,12 @@
-"""Write the page that shows an experiment: verdicts, curves, tables, gallery, figures and every run, in one file.
+"""Write an experiment's page, or the start page over all experiments.
 
 Examples:
   python -m benchmark report --config config/quick.yaml
+  python -m benchmark report --results results
 
-Reads the experiment's summary, tables, verdicts and figures, and the run.json of its runs; writes
-`<results>/<experiment>/report.html`, which needs no other file and no network, and names the runs that are missing or
-failed.
+With --config: reads the experiment's summary, tables, verdicts and figures; writes `report.html` and, for the start
+page, `findings.json` into `<results>/<experiment>/`. Without it: writes `<results>/index.html` from the `findings.json`
+of all experiments. The pages open without a network, and name the runs that are missing or failed.
 """
 
 import argparse
@@ -14,23 +15,31 @@ from pathlib import Path
 from benchmark.errors import UserError
 from benchmark.experiment import configuration as configurations
 from benchmark.figures import Evidence
-from benchmark.files import write_text
-from benchmark.report.page import render
+from benchmark.files import write_json, write_text
+from benchmark.report.page import Page
+from benchmark.report.start import SUMMARY, start_page
+from benchmark.report.templating import plain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which experiment."""
-    parser.add_argument("--config", type=Path, required=True, help="the experiment, such as config/quick.yaml")
+    parser.add_argument("--config", type=Path, help="the experiment, such as config/quick.yaml")
     parser.add_argument("--results", type=Path, default=Path("results"), help="of all results (default: results)")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the page and say where it is."""
+    if arguments.config is None:
+        start = arguments.results / "index.html"
+        write_text(start, start_page(arguments.results))
+        print(f"All experiments are in {start.resolve().as_uri()}")
+        return
     evidence = Evidence(configurations.load(arguments.config), arguments.results)
     if not (evidence.folder / "summary" / "runs.parquet").exists():
         raise UserError(
             f"No summary in {evidence.folder}; make it: python -m benchmark summary --config {arguments.config}"
         )
-    page = evidence.folder / "report.html"
-    write_text(page, render(evidence))
-    print(f"The results are in {page.resolve().as_uri()}")
+    page = Page(evidence)
+    write_text(evidence.folder / "report.html", page.html())
+    write_json(evidence.folder / SUMMARY, plain(page.summary()))
+    print(f"The results are in {(evidence.folder / 'report.html').resolve().as_uri()}")

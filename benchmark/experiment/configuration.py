@@ -38,6 +38,7 @@ class Configuration:
         method_kinds: by method label.
         method_parameters: by method label, as the experiment writes them for all datasets.
         tuned: the tuned settings that the experiment names, which are part of its runs.
+        title, question: what the experiment is called and asks, for its pages; may be empty.
     """
 
     experiment: str
@@ -50,6 +51,8 @@ class Configuration:
     method_parameters: Mapping[str, Mapping[str, Any]]
     tuned: Tuned | None
     _runs: Mapping[tuple[str, str], Run]
+    title: str = ""
+    question: str = ""
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -166,6 +169,8 @@ class _Resolver:
             method_parameters={label: entry.parameters for label, entry in self.methods.items()},
             tuned=self.tuned,
             _runs=runs,
+            title=self.file.title,
+            question=self.file.question,
         )
 
     def _check_file(self) -> None:

@@ -73,6 +73,8 @@ class File(_Strict):
     """A configuration as it is written."""
 
     experiment: Label
+    title: str = ""
+    question: str = ""
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], BeforeValidator(_counted)]
     reference: Label
     latency: bool = False

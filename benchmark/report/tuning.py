@@ -14,7 +14,9 @@ def tables(tuned: Tuned | None) -> Iterator[dict[str, Any]]:
     text = table.text(tuned.content)
     names = table.table(tuned.content)[["dataset", "method"]].itertuples(index=False, name=None)
     yield {
+        "name": "tuning",
         "title": "Tuning",
+        "one_dataset": "",
         "caption": table.CAPTION,
         "headings": list(text.columns),
         "rows": [

@@ -27,6 +27,7 @@ def options(*arguments: str) -> str:
     return shlex.join(arguments).replace("{", "{{").replace("}", "}}")
 
 
+ALL_RESULTS = options("--results", RESULTS)
 WITH_DATA = options("--config", CONFIGURATION, "--data", DATA)
 WITH_RESULTS = options("--config", CONFIGURATION, "--results", RESULTS)
 WITH_BOTH = options("--config", CONFIGURATION, "--results", RESULTS, "--data", DATA)
@@ -115,6 +116,21 @@ def timings(wildcards) -> list[str]:
     asked = asked_timings(wildcards)
     paths = [f"{run.folder(Path(RESULTS))}/latency.csv" for run in configuration.runs()]
     return asked + [path for path in paths if path not in asked and Path(path).exists()]
+
+
+def other_findings(wildcards) -> list[str]:
+    """What the other experiments of the folder say on the start page."""
+    mine = Path(f"{EXPERIMENT}/findings.json")
+    return sorted(str(path) for path in Path(RESULTS).glob("*/findings.json") if path != mine)
+
+
+def figure_labels(wildcards) -> dict[str, str]:
+    """A figure's place and title in Snakemake's report: those that it has on the page."""
+    from benchmark import figures
+    from benchmark.report.pictures import ordered
+
+    names = ordered(list(figures.applicable(configuration)))
+    return {"what": f"{1 + names.index(wildcards.figure):02}. {figures.title(wildcards.figure)}"}
 
 
 def caption(wildcards) -> str:

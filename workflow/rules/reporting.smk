@@ -35,7 +35,8 @@ rule tables:
             directory(f"{EXPERIMENT}/tables"),
             patterns=["{table}.md"],
             caption="../report/tables.rst",
-            category="Tables",
+            category="3. Tables",
+            labels={"what": "{table}"},
         ),
     log:
         f"{EXPERIMENT}/logs/tables.log",
@@ -70,8 +71,8 @@ rule figure:
         report(
             f"{EXPERIMENT}/figures/{{figure}}.svg",
             caption="../report/figures.rst",
-            category="Figures",
-            labels={"figure": "{figure}"},
+            category="2. Figures",
+            labels=figure_labels,
         ),
     log:
         f"{EXPERIMENT}/logs/figure-{{figure}}.log",
@@ -98,7 +99,13 @@ rule page:
         f"{EXPERIMENT}/verdicts.json",
         figure_files,
     output:
-        f"{EXPERIMENT}/report.html",
+        report(
+            f"{EXPERIMENT}/report.html",
+            caption="../report/page.rst",
+            category="1. Findings",
+            labels={"what": "the whole report"},
+        ),
+        f"{EXPERIMENT}/findings.json",
     log:
         f"{EXPERIMENT}/logs/report.log",
     conda:
@@ -120,3 +127,18 @@ rule explorer:
         ENVIRONMENT
     shell:
         f"python -m benchmark explorer {WITH_BOTH} > {{log:q}} 2>&1"
+
+
+# Over all experiments of the folder: another one that has been made since is shown too.
+rule start_page:
+    input:
+        f"{EXPERIMENT}/findings.json",
+        other_findings,
+    output:
+        f"{RESULTS}/index.html",
+    log:
+        f"{EXPERIMENT}/logs/index.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        f"python -m benchmark report {ALL_RESULTS} > {{log:q}} 2>&1"

@@ -38,7 +38,8 @@ def chart(evidence: Evidence) -> dict[str, Any]:
     curves, holes = [], {"macs": _holes(compute)}
     if len(compute):
         means = compute[compute["seed"].isna()]
-        curves += _curves(means.merge(_knobs(evidence), how="left"), "macs", "macs")
+        along = means.drop(columns="knob").merge(_knobs(evidence), on=["dataset", "method", "macs"], how="left")
+        curves += _curves(along, "macs", "macs")
     latency = figures.find("accuracy_latency").data(evidence)
     if len(latency):
         for (batch, device), timed in latency.groupby(["batch_size", "device"], sort=False):

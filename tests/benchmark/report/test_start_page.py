@@ -1,0 +1,110 @@
+"""The start page over all experiments.
+
+After ten seconds of it, someone who has never seen the project should be able to say:
+
+1. "DynaLay (or another method) is ahead, or level with the best, on so many datasets when all may spend the same."
+2. "Adaptive networks beat static ones on these datasets by this much at most, and cannot be told from them on those."
+3. "Of the paper's nine claims, so many hold everywhere, so many somewhere and so many nowhere."
+
+They are the three sentences at its top, made from the numbers alone.
+"""
+
+import json
+import re
+
+import pytest
+
+from benchmark import __main__ as command_line
+from benchmark.report.start import start_page, summary
+from tests.benchmark.report.browsing import FAINT_TEXT, UNNAMED, reachable, set_size, texts
+
+
+@pytest.fixture
+def start(open_page, results):
+    return open_page(results / "index.html")
+
+
+def test_three_sentences_say_what_was_found(start):
+    leaders, adaptive, claims = texts(start, "#findings li")
+    assert re.search(r"^At equal compute, .* ahead or level with the best on \d of 2 leaderboards", leaders)
+    assert re.search(r"^Of \d leaderboards?, on \d ", adaptive)
+    assert re.search(r"^Of \d claims of the DynaLay paper that were tested, \d hold on every dataset tested", claims)
+    fold = start.execute_script("return document.querySelector('#findings').getBoundingClientRect().bottom")
+    assert fold < 844  # seen without scrolling
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_fits_and_can_be_read_on_any_screen(start, width, theme):
+    set_size(start, width)
+    start.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+    assert start.execute_script("const p = document.documentElement; return p.scrollWidth - p.clientWidth") == 0
+    assert start.execute_script(FAINT_TEXT) == []
+    assert start.execute_script(UNNAMED) == []
+    assert reachable(start) < 60
+
+
+def test_a_leaderboard_marks_who_is_first_and_who_ties(start):
+    assert texts(start, ".board caption b") == ["maze", "digits"]
+    assert "1.7 points" in texts(start, ".board caption")[0]  # one of 60 test samples
+    headings = texts(start, ".board thead th")[:6]
+    assert headings == ["method", "within 50%", "within 75%", "within 100%", "MACs there", "ms there"]
+    places = set(texts(start, ".board .unseen"))
+    assert places <= {"first", "tie"}
+    assert places
+    assert any("seeds" in text for text in texts(start, ".board .hole"))  # the runs that are missing
+
+
+def test_it_links_to_what_it_was_made_from(start, results):
+    links = start.execute_script("return [...document.querySelectorAll('a')].map(a => a.getAttribute('href'))")
+    assert "synthetic/report.html" in links
+    assert "synthetic/tables/main_results.csv" in links
+    assert "https://arxiv.org/abs/2312.12781" in links
+    assert "2 of 30 runs missing" in " ".join(texts(start, ".source"))
+
+
+def test_the_verdict_board_shows_every_verdict(start, results):
+    found = json.loads((results / "synthetic" / "verdicts.json").read_text())
+    assert len(texts(start, ".claims .badge")) == len(found)
+
+
+def test_a_folder_without_experiments_has_a_start_page(tmp_path):
+    assert command_line.main(["report", "--results", str(tmp_path)]) == 0
+    assert "No finding yet" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def board(dataset: str, **methods: tuple[float, str, bool]) -> dict:
+    rows = [
+        {"method": name, "static": static, "cells": [{"value": value, "place": place}]}
+        for name, (value, place, static) in methods.items()
+    ]
+    return {"dataset": dataset, "rows": rows}
+
+
+def experiment(*boards: dict, verdicts: tuple[tuple[str, str], ...] = (), done: int = 1) -> dict:
+    found = [{"claim": claim, "verdict": verdict} for claim, verdict in verdicts]
+    return {"done": done, "boards": list(boards), "verdicts": found}
+
+
+def test_the_sentences_count_right():
+    first = board("maze", dynalay=(0.99, "first", False), resnet=(0.83, "", True))
+    second = board("ising", resnet=(0.93, "tie", True), dynalay=(0.93, "tie", False), act=(0.9, "", False))
+    third = board("digits", resnet=(0.97, "first", True), dynalay=(0.95, "", False))
+    claims = (("a", "supported"), ("a", "supported"), ("b", "supported"), ("b", "inconclusive"), ("c", "not supported"),
+              ("d", "not tested"))  # fmt: skip
+    leaders, adaptive, tested = summary([experiment(first, second, third, verdicts=claims)])
+    assert leaders == "At equal compute, dynalay and resnet are ahead or level with the best on 2 of 3 leaderboards."
+    assert adaptive == (
+        "Of 3 leaderboards, on 1 an adaptive network beats every static one, on 1 a static network beats every "
+        "adaptive one and on 1 the two cannot be told apart. The widest lead: dynalay by 16.0 points over resnet on "
+        "maze."
+    )
+    assert tested == (
+        "Of 3 claims of the DynaLay paper that were tested, 1 hold on every dataset tested, 1 on some and 1 on none."
+    )
+
+
+def test_an_experiment_that_has_not_run_claims_nothing(tmp_path):
+    unrun = experiment(board("maze", dynalay=(0.99, "first", False)), done=0)
+    assert summary([unrun]) == []
+    assert "No finding yet" in start_page(tmp_path)

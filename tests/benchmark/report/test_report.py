@@ -94,7 +94,7 @@ def findings_of(tmp_path: Path, methods: Mapping[str, Truth], missing: tuple[str
 
 
 def test_findings_name_the_leader_with_its_number_and_interval(tmp_path):
-    best = {"resnet14": Static(accuracy=0.8), "dynalay": Adaptive(accuracy=0.88)}
+    best: dict[str, Truth] = {"resnet14": Static(accuracy=0.8), "dynalay": Adaptive(accuracy=0.88)}
     first, *_ = findings_of(tmp_path, methods=best)
     assert re.search(
         r"Within the compute of resnet14, dynalay is most accurate on maze \(\d\d\.\d\d%, 95% interval [\d. to]+, "
@@ -103,7 +103,10 @@ def test_findings_name_the_leader_with_its_number_and_interval(tmp_path):
 
 
 def test_methods_that_cannot_be_told_apart_tie(tmp_path):
-    same = {"resnet14": Static(), "act": Adaptive(accuracy=0.85, gain=0.0, controls=False, kind="act")}
+    same: dict[str, Truth] = {
+        "resnet14": Static(),
+        "act": Adaptive(accuracy=0.85, gain=0.0, controls=False, kind="act"),
+    }
     first, *_ = findings_of(tmp_path, methods=same)
     assert "tie on maze" in first
     assert "most accurate" not in first
@@ -116,11 +119,11 @@ def test_a_method_that_lacks_a_run_is_not_in_a_finding_but_named_as_not_counted(
 
 
 def test_saved_compute_is_that_of_the_cheapest_match(tmp_path):
-    good = {"resnet14": Static(accuracy=0.80), "dynalay": Adaptive(accuracy=0.86)}
+    good: dict[str, Truth] = {"resnet14": Static(accuracy=0.80), "dynalay": Adaptive(accuracy=0.86)}
     found = findings_of(tmp_path, methods=good)
     # Its direct pass, at 30% of the static network's MACs, is good enough.
     assert re.search(r"dynalay takes 30%.* of the MACs of resnet14 on maze", found[1])
-    poor = {"resnet14": Static(accuracy=0.9), "dynalay": Adaptive(accuracy=0.6, gain=0.1)}
+    poor: dict[str, Truth] = {"resnet14": Static(accuracy=0.9), "dynalay": Adaptive(accuracy=0.6, gain=0.1)}
     found = findings_of(tmp_path / "poor", methods=poor)
     assert "no adaptive method matches the best static network in every seed on maze" in found[1].lower()
 

@@ -20,7 +20,10 @@ from tests.benchmark.report.browsing import (
 )
 
 #: The datasets of what is seen of one dataset.
-VISIBLE = "return [...document.querySelectorAll('[data-dataset]')].filter(e => e.checkVisibility()).map(e => e.dataset.dataset)"
+VISIBLE = """
+    const parts = [...document.querySelectorAll("[data-dataset]")];
+    return parts.filter((e) => e.checkVisibility()).map((e) => e.dataset.dataset);
+"""
 LABELS = "chart.data.datasets.filter(line => line.curve).map(line => line.label)"
 METHODS = {"resnet14", "resnet8", "branchynet", "dynalay", "dynalay-unrolled"}
 

@@ -24,6 +24,7 @@ def test_the_one_ahead_is_first_and_the_most_accurate_stands_on_top(tmp_path):
     assert [standing.method for standing in board] == ["act", "resnet14", "resnet8"]
     assert [standing.place for standing in board] == ["first", "", ""]
     low, high = board[0].interval()
+    assert board[0].accuracy.estimate is not None
     assert low < board[0].accuracy.estimate.value < high
 
 

@@ -1,4 +1,4 @@
-"""Who is ahead on each dataset within a budget of compute, and who cannot be told from the one who is."""
+"""Who is ahead on each dataset within a budget of compute, and who is level with the one who is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Standing:
         share: the budget, as a share of the reference's MACs.
         accuracy: on the test split, over seeds; a hole where a seed has no point that fits.
         macs: what a test sample costs there.
-        place: "first" where it alone is ahead, "tie" where it cannot be told from the most accurate, else "".
+        place: "first" where it alone is ahead, "tie" where it is not shown to be less accurate than the best, else "".
     """
 
     method: str

@@ -15,7 +15,7 @@ from benchmark.experiment.configuration import Configuration
 if TYPE_CHECKING:
     from benchmark.data import Dataset
 
-#: More curves than these cannot be told apart in one panel.
+#: More curves than these cannot be distinguished in one panel.
 MANY = 8
 
 

@@ -1,4 +1,4 @@
-"""How figures are laid out: one width, one grid of panels, one legend; `_palette` says what stands for what."""
+"""How figures are arranged: one width, one grid of panels, one legend; `_palette` says what stands for what."""
 
 import logging
 import math

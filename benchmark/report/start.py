@@ -60,7 +60,7 @@ def _leaders(boards: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _adaptive(boards: Sequence[Mapping[str, Any]]) -> str:
-    """On how many datasets the best is adaptive, a static network, or cannot be told."""
+    """On how many datasets the best is adaptive, a static network, or level with the other kind."""
     counted: Counter[str] = Counter()
     widest: tuple[float, str] = (0.0, "")
     for board in boards:
@@ -87,7 +87,7 @@ def _adaptive(boards: Sequence[Mapping[str, Any]]) -> str:
         for kind, words in (
             ("adaptive", "an adaptive network beats every static one"),
             ("static", "a static network beats every adaptive one"),
-            ("tie", "the two cannot be told apart"),
+            ("tie", "neither can be shown to be ahead"),
         )
         if counted[kind]
     ]

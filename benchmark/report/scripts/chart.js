@@ -92,7 +92,7 @@ if ($("chart")) {
     },
   };
   // What a point says: where it is, its knob, and all curves at that compute, the most accurate first.
-  const told = ({ method }, point) => {
+  const says = ({ method }, point) => {
     const unit = axisOf().unit;
     const knob = point.at === null || point.at === undefined ? "" : `, operating point ${+point.at.toPrecision(3)}`;
     const interval = point.low === null ? "" : ` (${percent(point.low)} to ${percent(point.high)})`;
@@ -122,8 +122,8 @@ if ($("chart")) {
           filter: (item) => !item.dataset.bound,
           displayColors: false,
           callbacks: {
-            title: ([item]) => (item ? told(item.dataset.curve, item.raw).title : ""),
-            label: ({ dataset, raw }) => told(dataset.curve, raw).lines,
+            title: ([item]) => (item ? says(item.dataset.curve, item.raw).title : ""),
+            label: ({ dataset, raw }) => says(dataset.curve, raw).lines,
           },
         },
       },
@@ -170,7 +170,7 @@ if ($("chart")) {
     chart.setActiveElements(active);
     chart.tooltip.setActiveElements(active, chart.getDatasetMeta(index).data[place.point]);
     chart.update();
-    const { title, lines: said } = told(line.curve, line.data[place.point]);
+    const { title, lines: said } = says(line.curve, line.data[place.point]);
     $("chart-said").textContent = `${title}. ${said.join(". ")}`;
   });
 

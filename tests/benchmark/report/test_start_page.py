@@ -3,7 +3,7 @@
 After ten seconds of it, someone who has never seen the project should be able to say:
 
 1. "DynaLay (or another method) is ahead, or level with the best, on so many datasets when all may spend the same."
-2. "Adaptive networks beat static ones on these datasets by this much at most, and cannot be told from them on those."
+2. "Adaptive networks beat static ones on these datasets by this much at most, and are level with them on those."
 3. "Of the paper's nine claims, so many hold everywhere, so many somewhere and so many nowhere."
 
 They are the three sentences at its top, made from the numbers alone.
@@ -96,7 +96,7 @@ def test_the_sentences_count_right():
     assert leaders == "At equal compute, dynalay and resnet are ahead or level with the best on 2 of 3 leaderboards."
     assert adaptive == (
         "Of 3 leaderboards, on 1 an adaptive network beats every static one, on 1 a static network beats every "
-        "adaptive one and on 1 the two cannot be told apart. The widest lead: dynalay by 16.0 points over resnet on "
+        "adaptive one and on 1 neither can be shown to be ahead. The widest lead: dynalay by 16.0 points over resnet on "
         "maze."
     )
     assert tested == (

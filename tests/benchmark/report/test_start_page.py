@@ -96,8 +96,8 @@ def test_the_sentences_count_right():
     assert leaders == "At equal compute, dynalay and resnet are ahead or level with the best on 2 of 3 leaderboards."
     assert adaptive == (
         "Of 3 leaderboards, on 1 an adaptive network beats every static one, on 1 a static network beats every "
-        "adaptive one and on 1 neither can be shown to be ahead. The widest lead: dynalay by 16.0 points over resnet on "
-        "maze."
+        "adaptive one and on 1 neither can be shown to be ahead. The widest lead: dynalay by 16.0 points over resnet "
+        "on maze."
     )
     assert tested == (
         "Of 3 claims of the DynaLay paper that were tested, 1 hold on every dataset tested, 1 on some and 1 on none."

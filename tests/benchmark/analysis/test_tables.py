@@ -233,7 +233,8 @@ def test_the_verb_writes_every_table_in_three_formats(results, monkeypatch, caps
     (results / EXPERIMENT.name / "tables" / "of_methods_that_are_gone.md").write_text("from an earlier summary")
     command.main(argparse.Namespace(config=None, results=results))
     written = {path.name for path in (results / EXPERIMENT.name / "tables").iterdir()}
-    assert written == {f"{maker.__name__}.{suffix}" for maker in tables.MAKERS for suffix in ("csv", "md", "tex")}
+    made = [maker for maker in tables.MAKERS if maker.__name__ != "fixed_points"]  # no layer is solved to a tolerance
+    assert written == {f"{maker.__name__}.{suffix}" for maker in made for suffix in ("csv", "md", "tex")}
     assert "main_results" in capsys.readouterr().out
 
 

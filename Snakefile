@@ -17,6 +17,7 @@ min_version("9.10")
 include: "workflow/rules/settings.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/changes.smk"
+include: "workflow/rules/progress.smk"
 
 
 localrules:

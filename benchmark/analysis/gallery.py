@@ -24,7 +24,7 @@ def extremes(grid: Grid, point: str) -> pd.DataFrame:
     row = int(np.flatnonzero(grid.operating_point == point)[0])
     spent, confidence = grid["macs"][row], grid["confidence"][row]
     order = np.lexsort((-confidence, spent))
-    actions = [taken[row] for taken in rounds_of(grid).values()]
+    actions = [taken[row].copy() for _, taken in rounds_of(grid)]
     parts = []
     for extreme, chosen in (("least", order[:SHOWN]), ("most", order[::-1][:SHOWN])):
         part = pd.DataFrame(

@@ -1,5 +1,6 @@
 """The records of one split as arrays."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,23 @@ from benchmark.evaluation import records
 class Grid:
     """The records of one split as arrays [points, samples], whatever the order of the rows.
 
+    Columns are read from the file when they are asked for, and not kept.
+
     Attributes:
         policy, operating_point, knob: of each operating point, [points].
         samples: their number.
         correct: whether the prediction is right, bool [points, samples].
     """
 
-    def __init__(self, table: pd.DataFrame, split: str) -> None:
+    def __init__(self, table: records.Columns | pd.DataFrame, split: str) -> None:
         self._table = table
-        rows = np.flatnonzero(table["split"] == split)
+        rows = np.flatnonzero(table["split"] == split).astype(np.int32)
         code, names = pd.factorize(table["operating_point"].iloc[rows])
         sample = table["sample"].to_numpy()[rows]
         self.samples = int(sample.max()) + 1
         self._rows: np.ndarray | slice = np.empty_like(rows)
         self._rows[code * self.samples + sample] = rows
+        del code, sample
         first = self._rows[:: self.samples]
         self.operating_point = np.asarray(names, object)
         self.policy = np.asarray(table["policy"].iloc[first], object)
@@ -62,8 +66,12 @@ class Grid:
         )
 
 
-def rounds_of(grid: Grid) -> dict[int, np.ndarray]:
-    """The action taken in each round, [points, samples]: 0 is the direct action, -1 that the sample had its answer."""
+def rounds_of(grid: Grid) -> Iterator[tuple[int, np.ndarray]]:
+    """Each round's number and the actions taken in it, [points, samples].
+
+    0 is the direct action, -1 that the sample had its answer.
+    """
     prefix = f"{records.NOTE}action"
     numbers = sorted(int(name.removeprefix(prefix)) for name in grid.columns if name.removeprefix(prefix).isdigit())
-    return {number: grid[f"{prefix}{number}"] for number in numbers}
+    for number in numbers:
+        yield number, grid[f"{prefix}{number}"]

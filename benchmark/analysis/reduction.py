@@ -26,8 +26,8 @@ def reduced(job: tuple[Path, pd.DataFrame | None, bool]) -> dict[str, pd.DataFra
     """
     folder, samples, shown = job
     try:
-        table = records.read(folder / "records.parquet")
-        records.check(table)
+        table = records.Columns(folder / "records.parquet")
+        table.check()
         costs = json.loads((folder / "costs.json").read_text())
         validation, test = (Grid(table, split) for split in ("validation", "test"))
         if samples is None or not np.array_equal(test.of_sample("label"), samples["label"]):
@@ -103,13 +103,14 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray
 
 def _executions(grid: Grid, costs: dict[str, int]) -> pd.DataFrame:
     """How often each component ran for a sample, on average, at each operating point, and for which share it ran."""
-    counts = [grid[f"{records.EXECUTIONS}{name}"] for name in costs]
+    columns = (grid[f"{records.EXECUTIONS}{name}"] for name in costs)
+    executions, shares = zip(*((count.mean(axis=1), (count > 0).mean(axis=1)) for count in columns), strict=True)
     return grid.by_point_and(
         "component",
         np.array(list(costs), object),
         component_macs=np.array(list(costs.values())),
-        executions=np.stack([count.mean(axis=1) for count in counts], axis=1),
-        share=np.stack([(count > 0).mean(axis=1) for count in counts], axis=1),
+        executions=np.stack(executions, axis=1),
+        share=np.stack(shares, axis=1),
     )
 
 
@@ -117,7 +118,7 @@ def _actions(grid: Grid) -> pd.DataFrame:
     """How many samples took each action in each round, at each operating point."""
     nothing = np.empty(0, int)
     parts = [grid.by_point_and("action", nothing, round=nothing, samples=nothing)]
-    for number, taken in rounds_of(grid).items():
+    for number, taken in rounds_of(grid):
         actions = np.arange(taken.max() + 1)
         counts = (taken[:, None] == actions[:, None]).sum(axis=2)
         parts.append(grid.by_point_and("action", actions, round=np.array([number]), samples=counts))
@@ -127,12 +128,16 @@ def _actions(grid: Grid) -> pd.DataFrame:
 
 def _notes(grid: Grid) -> pd.DataFrame:
     """Mean of each note that is a measurement, at each operating point, over the samples that have it."""
-    found = [(name, grid[name]) for name in grid.columns if name.startswith(records.NOTE)]
-    notes = {name.removeprefix(records.NOTE): values for name, values in found if values.dtype.kind == "f"}
-    known = {name: np.isfinite(values) for name, values in notes.items()}
+    names, counts, totals = [], [], []
+    for name in grid.columns:
+        if not name.startswith(records.NOTE) or (values := grid[name]).dtype.kind != "f":
+            continue
+        known = np.isfinite(values)
+        names.append(name.removeprefix(records.NOTE))
+        counts.append(known.sum(axis=1))
+        totals.append(np.where(known, values, 0).sum(axis=1, dtype=float))
     none = np.empty((len(grid.knob), 0), int)
-    counts = np.stack([k.sum(axis=1) for k in known.values()], axis=1) if notes else none
-    totals = [np.where(known[name], values, 0).sum(axis=1, dtype=float) for name, values in notes.items()]
-    means = np.stack(totals, axis=1) / np.maximum(counts, 1) if notes else none
-    table = grid.by_point_and("note", np.array(list(notes), object), samples=counts, mean=means)
+    samples = np.stack(counts, axis=1) if names else none
+    means = np.stack(totals, axis=1) / np.maximum(samples, 1) if names else none
+    table = grid.by_point_and("note", np.array(names, object), samples=samples, mean=means)
     return table[table["samples"] > 0]

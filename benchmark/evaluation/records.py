@@ -67,6 +67,31 @@ def columns(path: Path) -> list[str]:
     return pq.read_schema(path).names
 
 
+class Columns:
+    """The records of a file, read column by column: a hundred columns of millions of rows are never held at once.
+
+    Attributes:
+        columns: their names.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.columns = columns(path)
+
+    def __getitem__(self, name: str) -> pd.Series:
+        """A column, read anew each time."""
+        return read(self._path, [name])[name]
+
+    def check(self) -> None:
+        """As `check` does, with no more columns in memory than it looks at.
+
+        Raises:
+            ValueError: see `check`.
+        """
+        _check_names(self.columns)
+        _check_rows(read(self._path, _CHECKED))
+
+
 def check(records: pd.DataFrame, component_macs: Mapping[str, int] | None = None) -> None:
     """Make sure that records are complete and consistent.
 
@@ -78,11 +103,29 @@ def check(records: pd.DataFrame, component_macs: Mapping[str, int] | None = None
         ValueError: a column is missing or unknown, a sample is missing or duplicated at some operating point, a sample
             has two labels, a confidence is not a probability, or the compute does not add up.
     """
-    missing = [name for name in COLUMNS if name not in records]
+    _check_names(list(records))
+    _check_rows(records[_CHECKED])
+    if component_macs is not None:
+        macs = sum(
+            records[f"{EXECUTIONS}{name}"].to_numpy(np.int64) * int(cost) for name, cost in component_macs.items()
+        )
+        if not np.array_equal(macs, records["macs"]):
+            raise ValueError("records hold MACs that are not executions times component costs")
+
+
+#: What `_check_rows` looks at.
+_CHECKED = ["split", "sample", "label", "operating_point", "confidence"]
+
+
+def _check_names(names: Sequence[str]) -> None:
+    missing = [name for name in COLUMNS if name not in names]
     known = {*COLUMNS, *OPTIONAL}
-    unknown = [name for name in records if name not in known and not name.startswith((EXECUTIONS, NOTE))]
+    unknown = [name for name in names if name not in known and not name.startswith((EXECUTIONS, NOTE))]
     if missing or unknown:
         raise ValueError(f"records lack the columns {missing} or have unknown ones: {unknown}")
+
+
+def _check_rows(records: pd.DataFrame) -> None:
     if not len(records):
         raise ValueError("records have no row")
     if not set(records["split"].unique()) <= set(SPLITS):
@@ -91,12 +134,6 @@ def check(records: pd.DataFrame, component_macs: Mapping[str, int] | None = None
         raise ValueError("records hold a confidence that is not between 0 and 1")
     for split, part in records[["split", "sample", "label", "operating_point"]].groupby("split", observed=True):
         _check_split(str(split), part)
-    if component_macs is not None:
-        macs = sum(
-            records[f"{EXECUTIONS}{name}"].to_numpy(np.int64) * int(cost) for name, cost in component_macs.items()
-        )
-        if not np.array_equal(macs, records["macs"]):
-            raise ValueError("records hold MACs that are not executions times component costs")
 
 
 def _check_split(split: str, part: pd.DataFrame) -> None:

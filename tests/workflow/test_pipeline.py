@@ -68,6 +68,7 @@ def test_one_command_ends_with_records_tables_figures_and_a_page(finished):
         assert {f"{run_folder}/{name}" for name in ("records.parquet", "costs.json", "run.json", "train.log")} <= made
     assert {"report.html", "explorer.html", "verdicts.json", "summary/runs.parquet", "tables/area.md"} - made == set()
     assert {f"figures/accuracy_compute{suffix}" for suffix in (".pdf", ".svg", ".png", ".csv")} <= made
+    assert "miniature/report.html" in (results(finished).parent / "index.html").read_text()
 
 
 @pytest.mark.slow
@@ -225,8 +226,8 @@ def test_snakemakes_own_report_shows_figures_and_tables(finished, tmp_path):
     assert status == 0, output
     content = page.read_text()
     assert "Test accuracy against" in content  # a figure's caption
-    assert "Figures" in content
-    assert "Tables" in content
+    assert all(category in content for category in ("1. Findings", "2. Figures", "3. Tables"))
+    assert "01. Accuracy against compute" in content  # the first figure there is the first on the page
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ class Columns:
         self.columns = columns(path)
 
     def __getitem__(self, name: str) -> pd.Series:
-        """A column, read anew each time."""
+        """A column, read from the file each time."""
         return read(self._path, [name])[name]
 
     def check(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis.formatting import significant
+from benchmark.analysis.formatting import Table, significant
 from benchmark.analysis.tables import make
 from benchmark.experiment import provenance
 from benchmark.figures import Evidence, Style, gallery
@@ -35,6 +35,11 @@ class Page:
     def boards(self) -> list[dict[str, Any]]:
         """The leaderboard of each dataset."""
         return leaderboard(self.evidence)
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The tables that have a row."""
+        return make(self.evidence.outcomes)
 
     @cached_property
     def judged(self) -> list[dict[str, Any]]:
@@ -81,7 +86,7 @@ class Page:
             common=run_table["common"],
             verdicts=cards.cards(self.judged),
             chart=chart(evidence),
-            tables=[*map(sheet, make(evidence.outcomes)), *tuning.tables(configuration.tuned)],
+            tables=[*map(sheet, self.tables), *tuning.tables(configuration.tuned)],
             gallery=_gallery(evidence),
             figures=drawn,
             undrawn=undrawn,
@@ -108,7 +113,7 @@ class Page:
             "boards": self.boards,
             "looks": {method: look(style.look(method), method in static) for method in configuration.methods},
             "verdicts": self.judged,
-            "tables": [table.name for table in make(evidence.outcomes)],
+            "tables": [table.name for table in self.tables],
         }
 
 

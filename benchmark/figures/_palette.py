@@ -6,17 +6,16 @@ about equally light; shapes, dashes and hatches tell them apart in grey and for 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 #: Methods: saturated colours and full shapes. The three cycles have coprime lengths, so that no two of many look alike.
 COLOURS = ("#1F77D0", "#D1610A", "#C2479B", "#12885A", "#8565D6", "#D63C45", "#07859A", "#867A00", "#9A6B3F")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p", "h", "<", ">")
 LINES = ("-", "--", "-.", (0, (1, 1.2)), (0, (4, 1, 1, 1, 1, 1)))
-#: Kinds of adaptive networks, each with a place of its own for good: a method looks the same in all experiments.
-FAMILIES = (
-    "dynalay", "act", "branchynet", "sdn", "msdnet", "skipnet", "convnet_aig", "blockdrop", "pondernet", "recursive",
-    "deq", "workshop",
-)  # fmt: skip
+#: Kinds of adaptive networks, each with a place of its own for good, so that it looks the same in all experiments; a
+#: name that no longer exists keeps its place.
+FAMILIES = tuple(Path(__file__).with_name("families.txt").read_text(encoding="utf-8").split())
 #: Static networks are the ground that the others are seen against.
 STATIC = "#555555"
 #: What is missing is said in this colour.

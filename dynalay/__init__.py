@@ -49,6 +49,7 @@ from dynalay.operators import UncountedOperatorError
 from dynalay.pretrained import PretrainedError
 from dynalay.regularisation import bound_gain, jacobian_norm
 from dynalay.streaming import stream
+from dynalay.workshop import Workshop
 
 __all__ = [
     "AdaptiveClassifier",
@@ -72,6 +73,7 @@ __all__ = [
     "Solver",
     "TrainingState",
     "UncountedOperatorError",
+    "Workshop",
     "bound_gain",
     "component_cost",
     "component_costs",

@@ -109,6 +109,8 @@ class AdaptiveClassifier(Pretrained, ABC):
     has_fixed_points: bool = False
     #: In order of their starts, the first at 0.
     phases: tuple[Phase, ...] = (Phase("training"),)
+    #: The share of the training split that `training_loss` never gets, because `settle` needs it.
+    held_out: float = 0.0
     #: A method raises it when the same parameters give another result: its old results are then stale.
     version: ClassVar[int] = 1
     #: Parameters that no longer exist, with the value under which old results remain valid.  Both are literals, as
@@ -181,7 +183,7 @@ class AdaptiveClassifier(Pretrained, ABC):
                 raise ValueError(f"{type(self).__name__} has no agent that knows a price: give an operating point")
             point = OperatingPoint(price)
         meter = Meter(self.inference_components(), len(images), images.device, strict=False)
-        with nullcontext() if self._fixed_components else _evaluating(self), torch.inference_mode():
+        with nullcontext() if self._fixed_components else evaluating(self), torch.inference_mode():
             logits = self.classify(images, self.default_point if point is None else point, meter)
         return self.prediction(logits, meter)
 
@@ -237,16 +239,22 @@ class AdaptiveClassifier(Pretrained, ABC):
             validation: batches (images, labels) of the validation split: all that thresholds may be chosen on.
         """
 
-    def settle(self, batches: Iterable[tuple[Tensor, Tensor]], generator: torch.Generator) -> int:
+    def settle(
+        self,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        unseen: Iterable[tuple[Tensor, Tensor]],
+        generator: torch.Generator,
+    ) -> int:
         """Fit what is fitted on the network as training left it; the forward MACs that this took.
 
         Called once, after the last training step and before any operating point is chosen, in evaluation mode. By
         default there is nothing to do. A run that is interrupted here starts this again from the last training step.
 
         Args:
-            batches: images, float [batch, channels, height, width], normalised but not augmented, and labels, int64
-                [batch]: the training split in random order, the same each time it is iterated. Reading a batch may
-                raise, if the run is to stop.
+            batches: images, float [batch, channels, height, width], normalised and augmented, and labels, int64
+                [batch]: what training learnt from, in an order of its own; each reading draws other augmentations.
+                Reading a batch may raise, if the run is to stop.
+            unseen: the same of what was `held_out`; empty where that is 0.
             generator: the random stream for all that is drawn; on the device of the batches.
         """
         return 0
@@ -283,7 +291,7 @@ class AdaptiveClassifier(Pretrained, ABC):
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Every module in evaluation mode, and afterwards each in its own again."""
     training = [module for module in model.modules() if module.training]
     if training:

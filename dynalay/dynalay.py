@@ -1,78 +1,355 @@
-"""DynaLay for images: a convolutional stem, FPI layers at falling resolution, pooling and a linear head."""
+"""DynaLay: layers sleep until an agent finds that evaluating them pays.
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+Mathur & Plis, "DynaLay: An Introspective Approach to Dynamic Layer Selection for Deep Networks", arXiv 2312.12781.
 
-from dynalay.fixed_point import SOLVERS
-from dynalay.fpi import FPILayer
-from dynalay.introspective import IntrospectiveClassifier
-from dynalay.network import FPINetwork
-from dynalay.parts import image_parts
-from dynalay.regularisation import bound_gain
+The network answers with every layer asleep (the bare pass). From there one sweep goes upwards. Wherever it has computed
+something new the agent looks at the network's inner state, weighs all plans that are left, and either names the layer
+to evaluate next or answers (`dynalay.plans`). `docs/dynalay.md` gives the design, says of each choice whether the paper
+states it or it is ours, and has the evidence.
+"""
+
+import functools
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dynalay import paths, plans
+from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState, evaluating
+from dynalay.components import Component
+from dynalay.meter import Meter
+from dynalay.sleeping import BarePass, SleepingNetwork
+from dynalay.sweep import Path, Sweep
+
+#: Prices from which the curve's are picked, so that they spread it evenly; in worth for one bare pass.
+PRICES = tuple(10 ** (exponent / 16) for exponent in range(0, -5 * 16 - 1, -1))
+#: Weights of the bare pass and of the paths in between in the loss; the full path has weight 1.
+BARE_WEIGHT, BETWEEN_WEIGHT = 0.5, 1.0
+#: The full path's answers, softened by this temperature, are this share of what the other paths learn.
+TEMPERATURE, DISTILLED = 2.0, 0.5
+#: Each batch is split into so many parts, each with a random path, of at least so many samples for its statistics.
+PARTS, SMALLEST_PART = 4, 8
+#: A control whose paths begin with a bare pass.
+_AFTER_BARE = OperatingPoint(0, "entropy", (0.0, (), ()))
+#: How often the same samples are read for the agent, with other augmentations each time.
+READINGS = 5
+#: Of the samples that the agent is fitted on, the share that the network was not trained on.
+UNSEEN = 2 / 3
 
 
-class DynaLay(IntrospectiveClassifier):
-    """The suite's image model.  `IntrospectiveClassifier` says what the agent does and how both are trained.
+class DynaLay(AdaptiveClassifier):
+    """A network of FPI layers that sleep at first, and an agent that learns the value of computation.
+
+    The knob of the operating points is the price of compute, in worth for one bare pass: at 0.01, what costs as much as
+    a bare pass has to bring one more correct answer in a hundred.
 
     Args:
         image_shape: (channels, height, width) of the normalised input.
         classes: the number of classes.
-        channels: of each layer.
-        strides: of each layer's transition; 0 for a layer without one, which receives what is below as it is.
-        fpi: which layers are FPI layers; the others are conventional (one evaluation, never chosen).
-        cell: what the layers iterate; see `dynalay.cells`.
-        gain_bound: bounds the gain of each of the cell's convolutions (`dynalay.regularisation.bound_gain`), so that
-            cells contract by construction; None leaves them free.
-        iterations: evaluations of a cell that one re-evaluation may take.
-        tolerance: relative residual at which a sample's layer counts as solved.
-        solver: "picard", "anderson" or "broyden".
-        gradient: "implicit", "phantom" or "unrolled".
-        phantom_steps: differentiated steps of the phantom gradient.
+        layers: how many each stage has.
+        channels: of each stage.
+        strides: of each stage's transition.
+        cell: what layers iterate, from zero; see `dynalay.cells`.
         pool: how the head pools.
-        **options: of the agent and of training; see `IntrospectiveClassifier`.
+        evaluations: how often the agent may evaluate each layer.
+        iterations: of the cell, in one evaluation.
+        points: of the agent's curve.
+        controls: whether the operating points include those of `dynalay.paths`.
+        agent_samples: that the agent is fitted on, at most.
+        agent_steps: of its fit.
+        agent_width: of its two hidden layers.
+        held_out: share of the training split that the network does not learn from, so that the agent can.
     """
 
     has_agent = True
-    retired: ClassVar[Mapping[str, Any]] = {
-        "damping": 1.0, "hidden": 32, "lowest_price": 0.001, "temperature": 1.0, "entropy_bonus": 0.02
-    }  # fmt: skip
+    version = 2  # what was called DynaLay is `dynalay.workshop` now
 
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         classes: int,
         *,
+        layers: tuple[int, ...] = (1, 2, 3),
         channels: tuple[int, ...] = (16, 32, 64),
         strides: tuple[int, ...] = (1, 2, 2),
-        fpi: tuple[bool, ...] = (True, True, True),
         cell: Literal["standardised", "residual", "mdeq"] = "standardised",
-        gain_bound: float | None = None,
-        iterations: int = 4,
-        tolerance: float = 1e-2,
-        solver: Literal["picard", "anderson", "broyden"] = "picard",
-        gradient: Literal["implicit", "phantom", "unrolled"] = "unrolled",
-        phantom_steps: int = 2,
         pool: Literal["average", "maximum"] = "average",
-        **options: Any,
+        evaluations: int = 1,
+        iterations: int = 1,
+        points: int = 12,
+        controls: bool = True,
+        agent_samples: int = 6000,
+        agent_steps: int = 800,
+        agent_width: int = 64,
+        held_out: float = 0.1,
     ) -> None:
-        if len(fpi) != len(channels):
-            raise ValueError(f"channels={channels} and fpi={fpi} must have one entry per layer")
-        if gain_bound is not None and cell != "residual":
-            raise ValueError(f"gain_bound={gain_bound} is for cell='residual'; what cell={cell!r} normalises undoes it")
-        parts = image_parts(image_shape, classes, channels, strides, cell, pool)
-        layers = [
-            FPILayer(
-                each if gain_bound is None else bound_gain(each, gain_bound),
-                solver=SOLVERS[solver](),
-                gradient=gradient,
-                relative_tolerance=tolerance,
-                max_iterations=iterations,
-                phantom_steps=phantom_steps,
-            )
-            for each in parts.cells
-        ]
-        super().__init__(
-            FPINetwork(parts.stem, parts.transitions, layers, parts.head, image_shape, fpi),
-            classes,
-            **options,
+        super().__init__(image_shape, classes)
+        self.points = points
+        self.controls = controls
+        self.agent_samples, self.agent_steps, self.held_out = agent_samples, agent_steps, held_out
+        self.network = SleepingNetwork(
+            image_shape, classes, layers, channels, strides, cell, pool, evaluations, iterations
         )
+        self.layers, self.evaluations = len(self.network.stages), evaluations
+        self.plans = paths.fixed_paths(self.layers, evaluations)
+        self.agent = plans.PlanAgent(plans.seen_numbers(self.network, classes), self.network, self.plans, agent_width)
+
+    def components(self) -> dict[str, Component]:
+        return self.network.components() | {"agent": Component(self.agent, ((self.agent.inputs,),))}
+
+    # Training of the network
+
+    def training_loss(
+        self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sandwich rule (Yu & Huang 2019): in every step the full path, the bare pass, and paths in between.
+
+        loss = [CE(full) + 0.5 l(bare) + l(between)] / 2.5, where the full path also teaches the others:
+        l = 0.5 CE + 0.5 T^2/2 KL(softened full answer, softened answer), T = 2.
+        """
+        bare = self.network.bare(images, meter)
+        full, between = (self._along if self.layers == 1 else self._random)(bare, meter, state.generator)
+        loss = sandwich_loss(full.float(), bare.logits, between, labels)
+        named = {"full": full, "bare": bare.logits} | ({"between": between[-1]} if between else {})
+        return loss, {
+            f"accuracy_{name}": (logits.detach().argmax(dim=1) == labels).float().mean()
+            for name, logits in named.items()
+        }
+
+    def _along(self, bare: BarePass, meter: Meter, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+        """Of one layer, every path is the beginning of the full one, so one sweep gives all the answers."""
+        sweep = Sweep(self.network, meter, bare=bare)
+        sweep.arrive(0)
+        answers = []
+        for done in range(self.evaluations):
+            sweep.evaluate(0, torch.arange(len(bare.logits), device=bare.logits.device), again=done > 0)
+            answers.append(sweep.answer())
+        return answers[-1], answers[:-1]
+
+    def _random(self, bare: BarePass, meter: Meter, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+        """The full path, and a random one for each part of the batch."""
+        rows = torch.arange(len(bare.logits), device=bare.logits.device)
+        everything = torch.full((len(rows), self.layers), self.evaluations, device=rows.device)
+        full = Sweep(self.network, meter, bare=bare).follow(everything)
+        parts = max(1, min(PARTS, len(rows) // SMALLEST_PART))
+        random = random_paths(parts, self.layers, self.evaluations, generator)[rows * parts // len(rows)]
+        return full, [Sweep(self.network, meter, bare=bare).follow(random)]
+
+    # Training of the agent
+
+    def settle(
+        self,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        unseen: Iterable[tuple[Tensor, Tensor]],
+        generator: torch.Generator,
+    ) -> int:
+        """Fit the agent to the outcomes of all plans on the trained network; see `dynalay.plans`."""
+        macs, found = 0, list[plans.Outcomes]()
+        wanted = round(UNSEEN * self.agent_samples) if self.held_out else 0
+        for source, left in ((unseen, wanted), (batches, self.agent_samples - wanted)):
+            for images, labels in _first(source, left):
+                meter = Meter(self.components(), len(images), images.device)
+                found.append(plans.record(self.network, images, labels, self.plans, meter))
+                macs += int(meter.macs(self.component_macs().to(images.device)).sum())
+        outcomes = plans.Outcomes.joined(found)
+        plans.fit(self.agent, outcomes, self._table(outcomes.correct.device), self.agent_steps, generator)
+        asked = self.component_macs()[list(self.components()).index("agent")]
+        return macs + self.agent_steps * plans.BATCH * int(asked)
+
+    # Inference
+
+    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
+        blind = paths.blind_paths(point, images, self.layers, self.evaluations)
+        if blind is not None:
+            sweep = Sweep(self.network, meter, images)
+            logits = sweep.follow(blind)
+        else:
+            sweep = Sweep(self.network, meter, bare=self.network.bare(images, meter))
+            logits = self._choose(sweep, point)
+        _note(meter, sweep.evaluated, self.evaluations)
+        return logits
+
+    def _choose(self, sweep: Sweep, point: OperatingPoint) -> Tensor:
+        """The answers where somebody looks: the agent, or a threshold on doubt."""
+        assert sweep.bare is not None
+        device = sweep.hidden.device
+        if point.policy == "own":
+            price = torch.full((len(sweep.hidden),), float(point.knob), device=device)
+            choice = plans.agents_choice(self._table(device), self._costs.to(device), price)
+            return plans.go(sweep, self._table(device), choice)
+        if point.policy not in paths.DOUBT:
+            raise ValueError(f"no policy {point.policy!r}")
+        doubt, (threshold, *ways) = paths.DOUBT[point.policy], point.setting
+        if len(ways) == 2:
+            return sweep.follow(paths.table(ways, device)[(doubt(sweep.bare.logits) > threshold).long()])
+        return paths.follow_until_sure(sweep, ways[0], lambda logits, passed: doubt(logits) > threshold)
+
+    def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
+        """The agent's points are run; whatever follows fixed paths is read off all paths that any sample follows."""
+        components = self.components()
+        shared = Meter(components, len(images), images.device)
+        bare = self.network.bare(images, shared)
+        fixed = [point for point in points if point.policy != "own"]
+        reachable = {(0,) * self.layers}.union(*(paths.reachable(point, images, self.network) for point in fixed))
+        answers = Sweep(self.network, shared, bare=bare).follow_all(sorted(reachable))
+        executions = functools.cache(functools.partial(self._executions, images[:1]))
+        for point in points:
+            meter = Meter(components, len(images), images.device)
+            if point.policy == "own":
+                yield self.classify(images, point, meter), meter
+                continue
+            followed, passed = paths.reached(point, images, answers, self.network)
+            logits = bare.logits.clone()
+            for path, exits in {(tuple(row[:-1]), row[-1]) for row in _rows(followed, passed)}:
+                rows = (followed == paths.table([path], images.device)).all(dim=1) & (passed == exits)
+                logits[rows] = answers[path][rows].to(logits.dtype)
+                meter.executions[rows] = executions(path, point, exits)
+            _note(meter, followed, self.evaluations)
+            yield logits, meter
+
+    def _executions(self, image: Tensor, path: Path, point: OperatingPoint, passed: int) -> Tensor:
+        """How often each component runs for one sample that ends with `path` at `point`: int32 [components]."""
+        meter = Meter(self.components(), 1, image.device)
+        if point.policy not in paths.DOUBT:
+            Sweep(self.network, meter, image).follow(paths.table([path], image.device))
+            return meter.executions[0]
+        sweep = Sweep(self.network, meter, bare=self.network.bare(image, meter))
+        if len(point.setting) == 3:
+            sweep.follow(paths.table([path], image.device))
+        else:
+            going = torch.ones(1, dtype=torch.bool, device=image.device)
+            paths.follow_until_sure(sweep, point.setting[1], lambda logits, exits: going & (exits < passed))
+        return meter.executions[0]
+
+    @torch.no_grad()
+    def operating_points(self, validation: Iterable[tuple[Tensor, Tensor]]) -> list[OperatingPoint]:
+        """Prices that spread the curve evenly over its compute on the validation split; then the controls."""
+        found = []
+        for images, labels in validation:
+            meter = Meter(self.components(), len(images), images.device)
+            found.append(plans.record(self.network, images, labels, self.plans, meter))
+        outcomes = plans.Outcomes.joined(found)
+        device = outcomes.correct.device
+        table, costs = self._table(device), self._costs.to(device)
+        worth = plans.predicted(self.agent, outcomes)
+        ends = {price: plans.ends(worth, table, costs, price) for price in PRICES}
+        prices = evenly_spread({price: costs[end].mean().item() for price, end in ends.items()}, self.points)
+        own = [OperatingPoint(price) for price in prices]
+        if not self.controls:
+            return own
+        taken = {price: [self.plans[plan] for plan in ends[price].tolist()] for price in prices}
+        return own + paths.control_points(taken, self._tried(outcomes))
+
+    def _tried(self, outcomes: plans.Outcomes) -> paths.Tried:
+        costs = self.component_macs().tolist()
+        names = list(self.components())
+        image = torch.zeros(1, *self.image_shape, device=outcomes.logits.device)
+        spent = [self._executions(image, path, _AFTER_BARE, 0).tolist() for path in self.plans]
+        return paths.Tried(
+            self.plans,
+            torch.tensor([sum(map(operator.mul, each, costs)) for each in spent]),
+            costs[names.index("head")],
+            self.network.last,
+            outcomes.correct,
+            {rule: doubt(outcomes.logits) for rule, doubt in paths.DOUBT.items()},
+        )
+
+    @property
+    def default_point(self) -> OperatingPoint:
+        """The full path: every layer evaluated as often as may be, whoever decides."""
+        return OperatingPoint(1, "always")
+
+    def _table(self, device: torch.device) -> Tensor:
+        return paths.table(self.plans, device)
+
+    @functools.cached_property
+    def _costs(self) -> Tensor:
+        """What each plan costs beyond the bare pass, the agent's looks included, in units of the bare pass: [plans]."""
+        images = torch.zeros(len(self.plans), *self.image_shape, device=next(self.parameters()).device)
+        meter = Meter(self.components(), len(images), images.device)
+
+        def own_plan(sweep: Sweep, layer: int, rows: Tensor) -> Tensor:
+            sweep.meter("agent", plans.see(sweep, layer, rows), rows=rows)
+            return rows
+
+        with evaluating(self), torch.no_grad():
+            bare = self.network.bare(images, meter)
+            component_macs = self.component_macs().to(images.device)
+            unit = meter.macs(component_macs)
+            plans.go(Sweep(self.network, meter, bare=bare), self._table(images.device), own_plan)
+        return (meter.macs(component_macs) - unit).float() / unit
+
+
+def random_paths(count: int, layers: int, evaluations: int, generator: torch.Generator) -> Tensor:
+    """Paths for training: int64 [count, layers].
+
+    Each has a probability of its own. A layer is evaluated until a draw says otherwise, and one layer at least.
+    """
+    device = generator.device
+    found = torch.zeros(count, layers, dtype=torch.int64, device=device)
+    while len(empty := (~found.any(dim=1)).nonzero().squeeze(1)):
+        probability = torch.rand(len(empty), 1, 1, generator=generator, device=device)
+        drawn = torch.rand(len(empty), layers, evaluations, generator=generator, device=device) < probability
+        found[empty] = drawn.long().cumprod(dim=2).sum(dim=2)
+    return found
+
+
+def sandwich_loss(full: Tensor, bare: Tensor, between: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """See `DynaLay.training_loss`; all logits are [batch, classes], and those in between count by their mean."""
+    softened = (full.detach() / TEMPERATURE).softmax(dim=1)
+
+    def taught(logits: Tensor) -> Tensor:
+        logits = logits.float()
+        divergence = functional.kl_div((logits / TEMPERATURE).log_softmax(dim=1), softened, reduction="batchmean")
+        return (1 - DISTILLED) * functional.cross_entropy(logits, labels) + DISTILLED * TEMPERATURE**2 / 2 * divergence
+
+    loss = functional.cross_entropy(full, labels) + BARE_WEIGHT * taught(bare)
+    if between:
+        loss = loss + BETWEEN_WEIGHT * torch.stack([taught(logits) for logits in between]).mean()
+    return loss / (1 + BARE_WEIGHT + BETWEEN_WEIGHT * bool(between))
+
+
+def evenly_spread(costs: Mapping[float, float], count: int) -> list[float]:
+    """Of many prices, those whose mean costs lie nearest to `count` even steps; the highest first, none twice.
+
+    Args:
+        costs: by price, from the highest down.
+        count: 1 or more.
+    """
+    low, high = min(costs.values()), max(costs.values())
+    steps = [low + (high - low) * step / max(1, count - 1) for step in range(count)]
+    chosen = {min(costs, key=lambda price: abs(costs[price] - step)) for step in steps}
+    return sorted(chosen, reverse=True)
+
+
+def _first(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first `count` samples of batches; these are read again, up to `READINGS` times, if they hold fewer."""
+    for _ in range(READINGS if count else 0):
+        for images, labels in batches:
+            images, labels = images[:count], labels[:count]
+            count -= len(images)
+            yield images, labels
+            if not count:
+                return
+
+
+def _rows(*columns: Tensor) -> list[list[int]]:
+    """The distinct rows of integer tensors [batch, ...] side by side."""
+    found: list[list[int]] = (
+        torch.cat([column.reshape(len(column), -1) for column in columns], dim=1).unique(dim=0).tolist()
+    )
+    return found
+
+
+def _note(meter: Meter, evaluated: Tensor, most: int) -> None:
+    """As actions: the layer of the first, the second ... evaluation, from 1; then 0 for the answer."""
+    batch, layers = evaluated.shape
+    ends = evaluated.cumsum(dim=1)
+    for action in range(1, layers * most + 1):
+        layer = torch.searchsorted(ends, torch.full((batch, 1), action, device=ends.device)).squeeze(1) + 1
+        taken = ends[:, -1]
+        noted = torch.where(action <= taken, layer, torch.eq(taken, action - 1).long() - 1)
+        meter.note(f"action{action}", noted)

@@ -1,7 +1,8 @@
-"""The method, around any network of FPI layers: an agent chooses which of them to evaluate again, or to answer.
+"""The workshop version of the method, around any network of FPI layers: rounds, and an agent taught by REINFORCE.
 
 Mathur & Plis, "DynaLay: An Introspective Approach to Dynamic Layer Selection for Deep Networks", arXiv 2312.12781.
-`docs/dynalay.md` specifies it whole, and says of each choice whether the paper states it or it is ours.
+`docs/dynalay.md` says of each choice whether the paper states it or it is ours. The second version is
+`dynalay.dynalay`.
 """
 
 import math
@@ -14,10 +15,9 @@ from torch.nn import functional
 
 from dynalay import policies
 from dynalay.agent import Agent, state_channels
-from dynalay.classifier import AdaptiveClassifier, Images, Labels, Logits, Loss, OperatingPoint, Phase, TrainingState
+from dynalay.classifier import AdaptiveClassifier, Images, Labels, Logits, Loss, OperatingPoint, TrainingState
 from dynalay.components import Component
 from dynalay.controls import control_points, control_policy
-from dynalay.estimators import self_critical, straight_through
 from dynalay.introspection import scalar_features
 from dynalay.meter import Meter
 from dynalay.network import FPINetwork, InnerState
@@ -25,7 +25,7 @@ from dynalay.policies import AgentPolicy, Policy
 
 #: The lowest price in training: at it, one more direct pass has to bring a tenth of a percentage point.
 LOWEST_PRICE = 1e-3
-#: Weight of the policy's entropy when the agent begins to learn; it falls linearly to zero over that phase.
+#: Weight of the policy's entropy when the agent begins to learn; it falls linearly to zero.
 ENTROPY_BONUS = 0.02
 
 
@@ -42,8 +42,6 @@ class IntrospectiveClassifier(AdaptiveClassifier):
     the trained model gives the whole curve; it is the knob of the operating points.
 
     The network learns under random choices, with a loss after every round; the agent from the network as it is then.
-    By default both learn from the first step to the last.  With phases, only the network learns at first (the
-    warm-up), then only the agent, then both.
 
     Args:
         network: any stem, FPI layers and head; states are [channels, height, width], [tokens, channels] or [channels].
@@ -56,11 +54,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         controls: whether the operating points include those of `dynalay.controls`.
         reward: what an answer is worth: 1 if it is correct, or the probability it gives to the label.
         redundancy_penalty: for each choice of a layer that already is at its fixed point.
-        estimator: of the agent's gradient: "reinforce" or "gumbel"; see `dynalay.estimators`.
-        warmup_share, joint_share: of all steps; the agent's own phase takes what is between.  With shares 0 and 1
-            there is only the joint phase; without FPI layers, only the warm-up.
-        direct_weight: of the direct pass in the warm-up's loss; every later round has weight 1.
-        jacobian_penalty: weight of the layers' mean squared Jacobian norm in the warm-up's loss.
+        jacobian_penalty: weight of the layers' mean squared Jacobian norm in the network's loss.
     """
 
     has_agent = True
@@ -77,23 +71,15 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         controls: bool = True,
         reward: Literal["correct", "probability"] = "probability",
         redundancy_penalty: float = 0.02,
-        estimator: Literal["reinforce", "gumbel"] = "reinforce",
-        warmup_share: float = 0.0,
-        joint_share: float = 1.0,
-        direct_weight: float = 1.0,
         jacobian_penalty: float = 0.0,
     ) -> None:
         super().__init__(network.input_shape, classes)
-        # With nothing to choose there is no agent to teach: a static network learns in every step.
-        self.phases = _phases(warmup_share, joint_share) if any(network.solved) else (Phase("warm-up"),)
         self.rounds = rounds
         self.prices = (LOWEST_PRICE, highest_price)
         self.points = points
         self.controls = controls
         self.reward = reward
         self.redundancy_penalty = redundancy_penalty
-        self.estimator = estimator
-        self.direct_weight = direct_weight
         self.jacobian_penalty = jacobian_penalty
         self.network = network
         channels = [state_channels(shape) for shape in network.state_shapes]
@@ -206,29 +192,27 @@ class IntrospectiveClassifier(AdaptiveClassifier):
     def training_loss(
         self, images: Images, labels: Labels, meter: Meter, state: TrainingState
     ) -> tuple[Loss, dict[str, Tensor]]:
-        if state.phase == "warm-up":
-            return self._warm_up_loss(images, labels, meter, state.generator)
-        # What the agent learns from is the network as it will be used: BatchNorm with the statistics of the warm-up.
+        if not self.choosable:  # a static network: nobody to teach
+            return self._network_loss(images, labels, meter, state.generator)
+        # What the agent learns from is the network as it will be used: BatchNorm with its running statistics.
         self.network.eval()
-        first = next(phase.name for phase in self.phases if phase.name != "warm-up")
-        bonus = ENTROPY_BONUS * (1 - state.progress) if state.phase == first else 0.0
+        bonus = ENTROPY_BONUS * (1 - state.progress)
         agent_loss, metrics = self._agent_loss(images, labels, meter, state.generator, bonus)
-        if state.phase == "agent":
-            return agent_loss, metrics
-        # Joint: random paths for the network still, since a path that is no longer trained decays, and then no price
-        # leads down it again.  Without a warm-up there are no statistics yet.
-        self.network.train(self.phases[0].name == "joint")
-        network_loss, network_metrics = self._warm_up_loss(images, labels, meter, state.generator)
+        self.network.train()
+        network_loss, network_metrics = self._network_loss(images, labels, meter, state.generator)
         return agent_loss + network_loss, metrics | network_metrics
 
     def answer_loss(self, logits: Logits, labels: Labels) -> Loss:
         """The loss of one answer, for which the network is trained; override it to train for another."""
         return functional.cross_entropy(logits, labels)
 
-    def _warm_up_loss(
+    def _network_loss(
         self, images: Tensor, labels: Tensor, meter: Meter, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Random action sequences with a loss after every round, so that all paths are sound."""
+        """Random action sequences with a loss after every round, so that all paths are sound.
+
+        A path that is no longer trained decays, and then no price leads down it again.
+        """
         losses: list[Tensor] = []
         accuracies: list[Tensor] = []
 
@@ -238,8 +222,7 @@ class IntrospectiveClassifier(AdaptiveClassifier):
 
         policy = policies.uniform(self.allowed, generator) if self.choosable else policies.always((0,), 0)
         state, _ = self._run(images, policy, meter, answered=answered)
-        weights = torch.tensor([self.direct_weight] + [1.0] * (len(losses) - 1), device=labels.device)
-        loss = (weights * torch.stack(losses)).sum() / weights.sum()
+        loss = torch.stack(losses).mean()
         metrics = {"accuracy_direct": accuracies[0], "accuracy_last": accuracies[-1]}
         if self.jacobian_penalty and self.choosable:
             norms = [self.network.jacobian_norm(state, layer - 1, meter, generator) for layer in self.choosable]
@@ -264,31 +247,21 @@ class IntrospectiveClassifier(AdaptiveClassifier):
             spent = (meter.macs(costs) - before) / direct_macs
             return self._worth(state.logits, labels) - price * spent - self.redundancy_penalty * policy.redundant
 
-        baseline = None
-        if self.estimator == "reinforce":
-            with torch.no_grad():
-                greedy = self._agent_policy(price, meter)
-                state, _ = self._run(images, greedy, meter, direct.copy())
-                baseline = reward(state, greedy, direct_macs)
+        with torch.no_grad():
+            greedy = self._agent_policy(price, meter)
+            state, _ = self._run(images, greedy, meter, direct.copy())
+            baseline = reward(state, greedy, direct_macs)
         before = meter.macs(costs)
         policy = self._agent_policy(price, meter, generator)
-        rewards = [reward(direct, policy, before)]
-        state, actions = self._run(
-            images, policy, meter, direct, lambda state: rewards.append(reward(state, policy, before)), learning=False
-        )
+        state, actions = self._run(images, policy, meter, direct, learning=False)
         earned = reward(state, policy, before)
-        if baseline is None:
-            surrogate = straight_through(policy.gates, rewards)
-        else:
-            surrogate = self_critical(policy.log_probability, earned, baseline)
-        loss = -(surrogate + entropy_bonus * policy.entropy).mean()
+        loss = -(self_critical(policy.log_probability, earned, baseline) + entropy_bonus * policy.entropy).mean()
         metrics = {
             "reward": earned.mean(),
+            "reward_greedy": baseline.mean(),
             "action_entropy": policy.entropy.detach().sum() / policy.decisions.sum(),
             "accuracy_sampled": _correct(state.logits, labels).mean(),
         }
-        if baseline is not None:
-            metrics["reward_greedy"] = baseline.mean()
         taken = torch.stack(actions)
         decided = (taken >= 0).sum()
         for action in range(len(self.allowed)):
@@ -302,18 +275,18 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         return logits.detach().float().softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
 
 
-def _phases(warm_up: float, joint: float) -> tuple[Phase, ...]:
-    if not (0 <= warm_up < 1 and joint >= 0 and warm_up + joint <= 1):
-        raise ValueError(f"warmup_share={warm_up} and joint_share={joint} must leave the agent some steps")
-    if warm_up == 0 and joint < 1:
-        raise ValueError(
-            f"warmup_share=0 needs joint_share=1, not {joint}: no agent learns from a network that never learnt"
-        )
-    return (
-        *([Phase("warm-up")] if warm_up else []),
-        *([Phase("agent", warm_up)] if warm_up + joint < 1 else []),
-        *([Phase("joint", 1 - joint, peak=0.1 if warm_up else 1.0)] if joint else []),
-    )
+def self_critical(log_probability: Tensor, reward: Tensor, baseline: Tensor) -> Tensor:
+    """REINFORCE (Williams 1992) with the reward of the greedy actions as baseline (Rennie 2017): [batch].
+
+    To be maximised; its gradient means something, its value does not. Unbiased, since the greedy actions do not depend
+    on those that were sampled.
+
+    Args:
+        log_probability: of the actions that were sampled, [batch], with the graph to the agent.
+        reward: of those actions, [batch].
+        baseline: the reward of the agent's best actions on the same sample, [batch].
+    """
+    return (reward - baseline).detach() * log_probability
 
 
 def _correct(logits: Tensor, labels: Tensor) -> Tensor:

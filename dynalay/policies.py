@@ -41,8 +41,6 @@ class AgentPolicy:
         log_probability: of the sampled actions, summed over rounds, [batch]; carries the graph to the agent.
         entropy: of the distributions they were sampled from, summed over rounds, [batch]; likewise.
         decisions: how many rounds each sample was decided on, [batch].
-        gates: of each round, [batch]: 1, with the gradient of the sampled layer's share in the perturbed softmax
-            (`dynalay.estimators.straight_through`); no gradient where the direct action was sampled.
     """
 
     def __init__(
@@ -66,7 +64,6 @@ class AgentPolicy:
         self.log_probability = price.new_zeros(len(price))
         self.entropy = price.new_zeros(len(price))
         self.decisions = price.new_zeros(len(price))
-        self.gates: list[Tensor] = []
 
     def __call__(self, state: InnerState, rows: Rows, round_: int, previous: Previous) -> Rows:
         seen = scalars(state, rows, round_, self.rounds, previous, self.price)
@@ -86,16 +83,12 @@ class AgentPolicy:
         """Actions [rows] by the Gumbel-max trick, noted with all that the agent can learn from."""
         waiting = torch.empty_like(log_probabilities).exponential_(generator=generator)
         gumbel = -waiting.clamp_min(torch.finfo(waiting.dtype).tiny).log()
-        perturbed = log_probabilities + gumbel
-        actions = perturbed.argmax(dim=1)
+        actions = (log_probabilities + gumbel).argmax(dim=1)
         taken = log_probabilities.gather(1, actions[:, None]).squeeze(1)
         entropy = -(log_probabilities.exp() * log_probabilities.masked_fill(~self.allowed, 0)).sum(dim=1)
-        share = perturbed.softmax(dim=1).gather(1, actions[:, None]).squeeze(1)
-        gate = torch.where(actions > 0, 1 + (share - share.detach()), 1)
         self.log_probability = self.log_probability.index_add(0, rows, taken)
         self.entropy = self.entropy.index_add(0, rows, entropy)
         self.decisions = self.decisions.index_add(0, rows, torch.ones_like(taken))
-        self.gates.append(torch.ones_like(self.price).index_copy(0, rows, gate))
         return actions
 
 

@@ -57,8 +57,8 @@ class Method:
                 loss.backward()
                 optimizer.step()
         after = default_loss(model)
-        images, labels = toy(3 * BATCH, seed=5)
-        model.settle(list(zip(images.split(BATCH), labels.split(BATCH), strict=True)), generator)
+        batches = [toy(BATCH, seed=seed) for seed in (5, 6, 7)]
+        model.eval().settle(batches, batches[:1], generator)
         images, labels = toy(60, seed=3)
         with torch.inference_mode():
             # As the harness does: batches that can be read once.
@@ -108,6 +108,16 @@ class _RowByRow(nn.Module):
         if isinstance(outputs[0], Tensor):
             return torch.cat(outputs)
         return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
+
+
+def few(points: list[OperatingPoint]) -> list[OperatingPoint]:
+    """Some points of each policy, spread over them: agents bring hundreds of controls, which are alike."""
+    found = []
+    for policy in dict.fromkeys(point.policy for point in points):
+        alike = [point for point in points if point.policy == policy]
+        most = 8 if policy == "own" else 3
+        found += [alike[round(step * (len(alike) - 1) / max(1, most - 1))] for step in range(min(most, len(alike)))]
+    return list(dict.fromkeys(found))
 
 
 def default_loss(model: AdaptiveClassifier) -> float:

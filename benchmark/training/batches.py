@@ -49,6 +49,7 @@ class TrainingBatches:
         streams: of the run; moved to each step before its batch is drawn.
         device: where batches are made.
         team: of each batch, this process gets its own part.
+        held_out: the share of the split that is left out.
 
     Attributes:
         size: samples in a batch, all processes' parts together.
@@ -58,10 +59,18 @@ class TrainingBatches:
         UserError: the batch cannot be shared equally by the team.
     """
 
-    def __init__(self, dataset: Dataset, recipe: Recipe, streams: Streams, device: torch.device, team: Team) -> None:
-        samples = len(dataset.train.labels)
-        self.size = min(recipe.batch_size, samples)
-        self.steps = samples // self.size
+    def __init__(
+        self,
+        dataset: Dataset,
+        recipe: Recipe,
+        streams: Streams,
+        device: torch.device,
+        team: Team,
+        held_out: float = 0.0,
+    ) -> None:
+        self._rows, _ = divided(dataset, streams, held_out)
+        self.size = min(recipe.batch_size, len(self._rows))
+        self.steps = len(self._rows) // self.size
         self._part = team.part(self.size)
         self._augment = Augmentation(**recipe.augmentation.model_dump())
         self._images, self._labels = _resident(dataset.train, device)
@@ -74,7 +83,7 @@ class TrainingBatches:
             Images, float32 [part, channels, height, width], augmented and normalised, and labels, int64 [part].
         """
         epoch, first = divmod(step, self.steps)
-        order = self._streams.order(epoch, len(self._labels))
+        order = self._rows[self._streams.order(epoch, len(self._rows))]
         for index in range(first, self.steps):
             self._streams.seek(epoch * self.steps + index)
             yield self._draw(order[index * self.size : (index + 1) * self.size])
@@ -89,28 +98,49 @@ class TrainingBatches:
 
 
 class SettlingBatches:
-    """The training split once through, in an order of its own and without augmentation, for a method to settle on.
+    """Some training samples once through, augmented, in an order of its own, for a method to settle on.
 
-    Every iteration gives the same batches.
+    Each reading has another order and other augmentations, and the first is the same again for a new object.
 
     Args:
         dataset: whose training split is read.
+        rows: of the split, int64.
+        recipe: augmentation.
         streams: of the run.
         device: where batches are made.
         before_each: called before each batch; may raise to end the reading.
     """
 
     def __init__(
-        self, dataset: Dataset, streams: Streams, device: torch.device, before_each: Callable[[], None]
+        self,
+        dataset: Dataset,
+        rows: Tensor,
+        recipe: Recipe,
+        streams: Streams,
+        device: torch.device,
+        before_each: Callable[[], None],
     ) -> None:
-        self._dataset, self._device, self._before_each = dataset, device, before_each
-        self._order = streams.settling_order(len(dataset.train.labels))
+        self._dataset, self._rows, self._streams, self._device = dataset, rows, streams, device
+        self._augment = Augmentation(**recipe.augmentation.model_dump())
+        self._before_each = before_each
+        self._readings = 0
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         train = self._dataset.train
-        for rows in self._order.split(evaluation_batch(self._dataset.image_shape)):
+        order = self._rows[self._streams.settling_order(len(self._rows), self._readings)]
+        self._readings += 1
+        for rows in order.split(evaluation_batch(self._dataset.image_shape)):
             self._before_each()
-            yield _prepared(train.images[rows].to(self._device), self._dataset), train.labels[rows].to(self._device)
+            images = self._augment(train.images[rows].to(self._device), self._streams.augmentation)
+            yield _prepared(images, self._dataset), train.labels[rows].to(self._device)
+
+
+def divided(dataset: Dataset, streams: Streams, held_out: float) -> tuple[Tensor, Tensor]:
+    """Which samples of the training split a network learns from, and which are held out: int64, in order."""
+    samples = len(dataset.train.labels)
+    drawn = streams.held_out(samples)
+    count = round(held_out * samples)
+    return drawn[count:].sort().values, drawn[:count].sort().values
 
 
 def _prepared(images: Tensor, dataset: Dataset) -> Tensor:

@@ -19,7 +19,7 @@ from benchmark.data import Dataset
 from benchmark.errors import Interrupted, Preempted, UserError
 from benchmark.experiment.configuration import Recipe, Run
 from benchmark.training import checkpoint
-from benchmark.training.batches import SettlingBatches, TrainingBatches
+from benchmark.training.batches import SettlingBatches, TrainingBatches, divided
 from benchmark.training.building import build_model, build_optimizer
 from benchmark.training.distributed import ALONE, Team
 from benchmark.training.precision import autocast
@@ -67,9 +67,9 @@ def train(
     """
     recipe = run.recipe
     streams = Streams(run.seed, device, team.rank)
-    batches = TrainingBatches(dataset, recipe, streams, device, team)
-    total = recipe.epochs * batches.steps
     model = build_model(run, dataset, device).train()
+    batches = TrainingBatches(dataset, recipe, streams, device, team, model.held_out)
+    total = recipe.epochs * batches.steps
     optimizer = build_optimizer(model, recipe)
     component_macs = model.component_macs().to(device)
 
@@ -139,7 +139,7 @@ def settle(
     stop: StopRequest,
     progress: Progress,
 ) -> None:
-    """Let the method fit what it fits on the network as training left it.
+    """Let the method fit what it fits on the network as training left it, in the precision of evaluation.
 
     Interrupted, it starts again from the checkpoint of the last step, with the same batches and draws.
 
@@ -151,9 +151,11 @@ def settle(
         if stop.signal is not None:
             raise _ending(stop)(f"{run}: stopped after the last training step; run the same command to resume")
 
-    batches = SettlingBatches(dataset, streams, device, go_on)
-    with autocast(recipe, device):
-        progress.macs += model.settle(batches, streams.settling())
+    learnt, unseen = (
+        SettlingBatches(dataset, rows, recipe, streams, device, go_on)
+        for rows in divided(dataset, streams, model.held_out)
+    )
+    progress.macs += model.settle(learnt, unseen, streams.settling())
 
 
 def forward(

@@ -53,7 +53,13 @@ class Streams:
         """What a method draws while it settles, after the last step; on the device."""
         return torch.Generator(self.method.device).manual_seed(derived_seed(self.seed, "settling"))
 
-    def settling_order(self, samples: int) -> Tensor:
-        """The permutation in which it sees the samples: int64 [samples], on the CPU."""
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, "settling", "order"))
+    def held_out(self, samples: int) -> Tensor:
+        """The permutation whose first samples are held out: int64 [samples], on the CPU."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "held out"))
+        return torch.randperm(samples, generator=generator)
+
+    def settling_order(self, samples: int, reading: int) -> Tensor:
+        """The permutation in which it reads the samples: int64 [samples], on the CPU; augmentation goes along."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, "settling", "order", reading))
+        self.augmentation.manual_seed(derived_seed(self.seed, "settling", "augmentation", reading))
         return torch.randperm(samples, generator=generator)

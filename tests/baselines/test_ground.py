@@ -10,12 +10,12 @@ from baselines.backbone import Backbone
 from baselines.static import Static
 from benchmark.experiment import kinds
 from dynalay.classifier import OperatingPoint
-from dynalay.dynalay import DynaLay
 from dynalay.meter import Meter
+from dynalay.workshop import Workshop
 
 SHAPE, CLASSES = (2, 9, 12), 3
 RESNETS = ("resnet", "act", "branchynet", "skipnet", "convnet_aig", "blockdrop", "sdn")
-OF_CELLS = ("static", "dynalay", "selecting", "pondernet", "recursive", "deq")
+OF_CELLS = ("static", "dynalay", "workshop", "pondernet", "recursive", "deq")
 
 
 @pytest.mark.parametrize("strides", [(1, 1, 1), (1, 2, 2), (2, 1, 2), (2, 2, 1)])
@@ -50,9 +50,9 @@ def test_methods_on_the_backbone_take_its_ground(method):
 @pytest.mark.parametrize("method", OF_CELLS)
 def test_methods_of_cells_take_the_same_ground(method):
     parameters: dict[str, Any] = {"channels": (8,), "strides": (1,), "pool": "maximum", "cell": "residual"}
-    if method == "dynalay":
+    if method == "workshop":
         parameters["fpi"] = (True,)
-    if method == "selecting":
+    if method == "dynalay":
         parameters["layers"] = (1,)
     model = kinds.find("method", method).load()(SHAPE, CLASSES, **parameters).eval()
     assert any(isinstance(module, nn.AdaptiveMaxPool2d) for module in model.modules())
@@ -60,10 +60,10 @@ def test_methods_of_cells_take_the_same_ground(method):
 
 
 @pytest.mark.parametrize("cell", ["standardised", "residual"])
-def test_a_static_stack_of_one_cell_a_stage_is_dynalays_direct_pass(cell):
+def test_a_static_stack_of_one_cell_a_stage_is_the_workshop_versions_direct_pass(cell):
     parameters: dict[str, Any] = {"channels": (6, 8), "strides": (1, 2), "cell": cell}
     static = Static(SHAPE, CLASSES, **parameters).eval()
-    dynalay = DynaLay(SHAPE, CLASSES, fpi=(True, True), **parameters).eval()
+    dynalay = Workshop(SHAPE, CLASSES, fpi=(True, True), **parameters).eval()
     theirs = dict(dynalay.network.named_parameters()) | dict(dynalay.network.named_buffers())
     for name, value in [*static.network.named_parameters(), *static.network.named_buffers()]:
         place, _, rest = name.partition(".")

@@ -27,10 +27,10 @@ CONFIGURATION: dict[str, Any] = {
     "datasets": {"digits": {"parameters": {"train_samples": 64, "test": 40, "validation": 40}}},
     "methods": {
         "network": {
-            "kind": "dynalay",
+            "kind": "workshop",
             "parameters": {
                 "channels": [8], "strides": [1], "fpi": [True], "rounds": 1, "iterations": 2, "points": 2,
-                "controls": False, "warmup_share": 0.4, "joint_share": 0.3,
+                "controls": False,
             },
         }
     },
@@ -44,7 +44,7 @@ _SERVER.set_forkserver_preload(
     [
         "benchmark.__main__",
         "benchmark.commands.train",
-        "dynalay.dynalay",
+        "dynalay.workshop",
         "benchmark.data.kinds.digits",
         "torch._dynamo",
     ]

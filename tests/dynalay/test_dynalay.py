@@ -1,464 +1,257 @@
-"""DynaLay: what an agent learns, what each phase of training touches, the controls, the reward, the options."""
+"""DynaLay: what the network's loss is, what settling changes, and that an agent which settled chooses."""
 
 import copy
 import functools
 import math
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
-from dynalay import (
-    DynaLay,
-    FPILayer,
-    FPINetwork,
-    IntrospectiveClassifier,
-    Meter,
-    OperatingPoint,
-    TrainingState,
-    introspective,
-)
-from dynalay.agent import Agent
-from dynalay.introspection import scalar_features
-from dynalay.policies import AgentPolicy
+from dynalay.classifier import OperatingPoint, TrainingState
+from dynalay.dynalay import DynaLay, evenly_spread, random_paths, sandwich_loss
+from dynalay.meter import Meter
+from dynalay.sleeping import KeyedNorm
 
 SHAPE, CLASSES = (1, 6, 6), 3
-#: Two layers, and all three phases.
-SMALL: dict[str, Any] = {
-    "channels": (4, 8),
-    "strides": (1, 2),
-    "fpi": (True, True),
-    "warmup_share": 0.6,
-    "joint_share": 0.1,
-}
 
 
 @functools.cache
-def _built(**parameters) -> DynaLay:
+def _built() -> DynaLay:
     torch.manual_seed(0)
-    model = DynaLay(SHAPE, CLASSES, **(SMALL | parameters))
+    model = DynaLay(
+        SHAPE, CLASSES, layers=(1, 2), channels=(4, 6), strides=(1, 2), points=3, agent_samples=60, agent_steps=5
+    )
+    with torch.no_grad():  # so that paths answer differently
+        for name, parameter in model.network.named_parameters():
+            if name.endswith("gain"):
+                parameter.fill_(2.0)
     model.component_macs()  # counted once, and copied along
     return model
 
 
-def build(**parameters) -> DynaLay:
-    return copy.deepcopy(_built(**parameters))
+@pytest.fixture
+def model() -> DynaLay:
+    return copy.deepcopy(_built())
 
 
-def batch(count: int = 12) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randn(count, *SHAPE, generator=generator), torch.arange(count) % CLASSES
+def batch(count: int) -> tuple[Tensor, Tensor]:
+    return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(3)), torch.arange(count) % CLASSES
 
 
-def loss_of(model, phase, progress=0.0, seed=0, data=None):
-    images, labels = data or batch()
-    meter = Meter(model.components(), len(images))
-    state = TrainingState(progress, torch.Generator().manual_seed(seed), phase)
-    return *model.training_loss(images, labels, meter, state), meter
+def run(model: DynaLay, point: OperatingPoint, count: int = 12) -> tuple[Tensor, Meter]:
+    images, _ = batch(count)
+    meter = Meter(model.components(), count)
+    with torch.inference_mode():
+        return model.classify(images, point, meter), meter
 
 
-@torch.no_grad()
-def classify(model, point, images=None):
-    images = batch()[0] if images is None else images
-    meter = Meter(model.components(), len(images))
-    return model.classify(images, point, meter), meter
+def settled(model: DynaLay, seed: int = 0) -> tuple[dict[str, Tensor], int]:
+    images, labels = batch(80)
+    batches = list(zip(images.split(32), labels.split(32), strict=True))
+    macs = model.eval().settle(batches, batches[:1], torch.Generator().manual_seed(seed))
+    return model.state_dict(), macs
 
 
-def undecided(model, spread=0.5, seed=5):
-    """Gives the agent opinions, which an untrained one does not have."""
+def test_the_sandwich_loss_by_hand():
+    full, bare, random = (torch.tensor([[a, 0.0], [0.0, b]]) for a, b in ((3.0, 1.0), (0.5, -0.5), (2.0, 0.2)))
+    labels = torch.tensor([0, 1])
+
+    def softmax(logits: Tensor, temperature: float) -> list[list[float]]:
+        rows = [[math.exp(z / temperature) for z in row] for row in logits.tolist()]
+        return [[z / sum(row) for z in row] for row in rows]
+
+    def cross_entropy(logits: Tensor) -> float:
+        return -sum(math.log(row[label]) for row, label in zip(softmax(logits, 1), labels.tolist(), strict=True)) / 2
+
+    def taught(logits: Tensor) -> float:
+        pairs = zip(softmax(full, 2), softmax(logits, 2), strict=True)
+        kl = sum(p * math.log(p / q) for ps, qs in pairs for p, q in zip(ps, qs, strict=True)) / 2
+        return 0.5 * cross_entropy(logits) + 0.5 * (2**2 / 2) * kl
+
+    by_hand = (cross_entropy(full) + 0.5 * taught(bare) + taught(random)) / 2.5
+    assert sandwich_loss(full, bare, [random], labels).item() == pytest.approx(by_hand)
+
+
+def test_the_full_path_teaches_and_is_not_taught():
+    full, bare = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3)
+    labels = torch.tensor([0, 1, 2, 0])
+    sandwich_loss(full, bare, [bare, bare], labels).backward()
+    alone = full.detach().clone().requires_grad_(True)
+    (functional.cross_entropy(alone, labels) / 2.5).backward()
+    torch.testing.assert_close(full.grad, alone.grad)
+
+
+def test_without_paths_in_between_the_loss_has_two_terms():
+    full, bare, labels = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    several = sandwich_loss(full, bare, [bare, bare], labels)
+    alone = sandwich_loss(full, bare, [], labels)
+    # (F + 0.5 B + B) / 2.5 and (F + 0.5 B) / 1.5, so that B is the difference of what they were divided by.
+    cross_entropy = functional.cross_entropy(full, labels)
+    taught = (1.5 * alone - cross_entropy) / 0.5
+    torch.testing.assert_close(2.5 * several, cross_entropy + 1.5 * taught)
+
+
+def test_random_paths_cover_all_and_are_never_empty():
+    found = random_paths(4000, 3, 1, torch.Generator().manual_seed(0))
+    assert found.any(dim=1).all()
+    shares = torch.bincount((found * torch.tensor([1, 2, 4])).sum(dim=1), minlength=8)[1:] / 4000
+    # Given p, a path of k layers has p^k (1-p)^(3-k); over uniform p that is 1/4 / (3 choose k), and none is redrawn.
+    expected = torch.tensor([1 / 12, 1 / 12, 1 / 12, 1 / 12, 1 / 12, 1 / 12, 1 / 4])[[0, 1, 3, 2, 4, 5, 6]] / 0.75
+    torch.testing.assert_close(shares, expected, atol=0.025, rtol=0)
+
+
+def test_random_paths_evaluate_layers_again():
+    found = random_paths(4000, 2, 3, torch.Generator().manual_seed(0))
+    assert len(found.unique(dim=0)) == 4**2 - 1
+
+
+def test_training_shares_the_bare_pass_and_trains_every_norm_that_its_paths_met(model):
+    images, labels = batch(32)
+    meter = Meter(model.train().components(), 32)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers() if "running_mean" in name}
+    model.training_loss(images, labels, meter, TrainingState(0.0, torch.Generator().manual_seed(0)))
+    column = list(meter.components).index
+    assert (meter.executions[:, column("stem")] == 1).all()
+    assert (meter.executions[:, column("stage1.transition")] == 1).all()
+    assert (meter.executions[:, column("head")] == 3).all()
+    assert (meter.executions[:, column("agent")] == 0).all()
+    changed = [not torch.equal(buffer, before[name]) for name, buffer in model.named_buffers() if name in before]
+    assert all(changed)
+
+
+def test_settling_fits_the_agent_alone_and_repeats_from_its_stream(model):
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    other = copy.deepcopy(model)
+    once, macs = settled(model)
+    torch.rand(3)
+    twice, again = settled(other)
+    assert macs == again > 0
+    assert all(torch.equal(each, twice[name]) for name, each in once.items())
+    changed = {name.partition(".")[0] for name, each in once.items() if not torch.equal(each, before[name])}
+    assert changed == {"agent"}
+    assert not model.training
+    different, _ = settled(copy.deepcopy(_built()), seed=1)
+    assert not all(torch.equal(each, different[name]) for name, each in once.items())
+
+
+def test_settling_pays_for_all_plans_and_the_fit(model):
+    few, many = copy.deepcopy(model), copy.deepcopy(model)
+    few.agent_samples, many.agent_samples = 60, 120
+    with_few, with_many = settled(few)[1], settled(many)[1]
+    costs = dict(zip(model.components(), model.component_macs().tolist(), strict=True))
+    fit = model.agent_steps * 512 * costs["agent"]
+    # Of the eight paths of three layers in two stages, those that begin alike run together.
+    plans = costs["stem"] + costs["stage1.transition"] + 2 * costs["stage2.transition"] + 8 * costs["head"]
+    plans += costs["layer1.cell"] + 2 * costs["layer2.cell"] + 4 * costs["layer3.cell"]
+    answers = 4 * costs["head"]  # the newest ones, that the agent sees; at most
+    assert with_few - fit == pytest.approx(60 * (plans + answers / 2), rel=0.1)
+    assert with_many - fit == 2 * (with_few - fit)
+
+
+def test_a_small_share_is_read_again_until_there_are_enough(model):
+    images, labels = batch(10)
+    read: list[int] = []
+
+    class Reading:
+        def __iter__(self):
+            read.append(len(read))
+            yield images, labels
+
+    model.eval().settle(Reading(), Reading(), torch.Generator().manual_seed(0))
+    assert len(read) == 4 + 2, "of 60 samples, two thirds unseen, 10 in each reading"
+    read.clear()
+    model.agent_samples = 6000
+    model.settle(Reading(), Reading(), torch.Generator().manual_seed(0))
+    assert len(read) == 5 + 5
+
+
+def evaluations(model: DynaLay, meter: Meter) -> Tensor:
+    cells = [number for number, name in enumerate(meter.components) if name.endswith(".cell")]
+    return meter.executions[:, cells]
+
+
+def test_a_price_that_pays_for_computing_evaluates_every_layer(model):
     with torch.no_grad():
-        model.agent.choose.weight.normal_(0, spread, generator=torch.Generator().manual_seed(seed))
-    return model
+        model.agent.worth.bias.fill_(0)
+    logits, meter = run(model.eval(), OperatingPoint(-1.0))
+    torch.testing.assert_close(logits, run(model, model.default_point)[0])
+    assert [meter.notes[f"action{number}"].tolist() for number in (1, 2, 3)] == [[1] * 12, [2] * 12, [3] * 12]
 
 
-# Inference
+def test_at_a_forbidding_price_the_bare_answer_stands(model):
+    logits, meter = run(model.eval(), OperatingPoint(1e6))
+    bare, bare_meter = run(model, OperatingPoint(0, "never"))
+    torch.testing.assert_close(logits, bare)
+    assert not evaluations(model, meter).any()
+    columns = [list(meter.components).index(name) for name in ("stem", "stage1.transition", "head")]
+    assert torch.equal(meter.executions[:, columns], bare_meter.executions[:, columns])
+    assert meter.notes["action1"].tolist() == [0] * 12
+    assert meter.notes["action2"].tolist() == [-1] * 12
 
 
-@torch.inference_mode()
-def test_a_layer_without_transition_receives_what_is_below_also_after_it_was_solved():
-    network = build(channels=(4, 4), strides=(1, 0)).eval().network
-    images = batch()[0]
-    meter = Meter(network.components(), len(images))
-    before = network.direct(images, meter)
-    assert torch.equal(before.inputs[1], before.states[0])
-    rows = torch.tensor([1, 4])
-    after = network.re_evaluate(before.copy(), 0, rows, meter)
-    assert torch.equal(after.inputs[1], after.states[0])
-    moved = (after.states[0] != before.states[0]).flatten(1).any(dim=1)
-    assert moved.nonzero().flatten().tolist() == rows.tolist()
+def test_actions_are_the_layers_in_order_and_then_the_answer():
+    torch.manual_seed(0)
+    model = DynaLay(SHAPE, CLASSES, layers=(1, 1), channels=(4, 4), strides=(1, 2), evaluations=2).eval()
+    _, meter = run(model, OperatingPoint(3, "schedule", (1, 2)), 1)
+    assert [meter.notes[f"action{number}"].item() for number in (1, 2, 3, 4)] == [1, 2, 2, 0]
+    _, meter = run(model, OperatingPoint(3, "schedule", (2, 0)), 1)
+    assert [meter.notes[f"action{number}"].item() for number in (1, 2, 3, 4)] == [1, 1, 0, -1]
 
 
-def test_what_one_sample_becomes_without_transitions_does_not_depend_on_the_batch():
-    model = undecided(build(channels=(4, 4), strides=(0, 0), rounds=3)).eval()
-    images, point = batch()[0], OperatingPoint(0.01)
-    together, meter = classify(model, point, images)
+def test_a_plan_costs_what_following_it_costs(model):
+    """The agent is made to want one plan above all; what that cost, the looks and questions included, is metered."""
+    model.eval()
     costs = model.component_macs()
-    for number, image in enumerate(images):
-        alone, meter_alone = classify(model, point, image[None])
-        torch.testing.assert_close(alone[0], together[number], rtol=1e-4, atol=1e-5)
-        assert meter_alone.macs(costs)[0] == meter.macs(costs)[number]
+    bare = run(model, OperatingPoint(0, "never"), 1)[1].macs(costs)
+    for number, plan in enumerate(model.plans):
+        with torch.no_grad():
+            model.agent.worth.weight.zero_()
+            model.agent.worth.bias.zero_()
+            model.agent.worth.bias[number] = 1
+        _, meter = run(model, OperatingPoint(0.0), 1)
+        assert tuple(evaluations(model, meter)[0].tolist()) == plan
+        torch.testing.assert_close((meter.macs(costs) - bare)[0] / bare[0], model._costs[number])
 
 
-def test_layers_that_are_no_fpi_layers_are_never_chosen():
-    model = undecided(build(fpi=(False, True)), spread=5).eval()
-    for point in model.operating_points([]):
-        _, meter = classify(model, point)
-        chosen = torch.cat([values for name, values in meter.notes.items() if name.startswith("action")])
-        assert 1 not in chosen, point
-    model.train()
-    for phase in ("warm-up", "agent", "joint"):
-        _, metrics, meter = loss_of(model, phase)
-        assert metrics.get("choice1", 0) == 0
-        executions = dict(zip(meter.components, meter.executions.sum(dim=0).tolist(), strict=True))
-        assert executions["layer1.cell"] == executions["layer1.transition"], "only where the stem ran"
-
-
-def test_without_fpi_layers_it_is_a_static_network_that_asks_no_agent():
-    model = build(fpi=(False, False)).eval()
-    (point,) = model.operating_points([])
-    assert math.isnan(point.knob)
-    logits, meter = classify(model, point)
-    executions = dict(zip(meter.components, meter.executions.T.tolist(), strict=True))
-    assert set(executions.pop("agent")) == {0}
-    assert all(set(counts) == {1} for counts in executions.values())
-    torch.testing.assert_close(logits, classify(model, model.default_point)[0])
-    loss_of(model, "warm-up")[0].backward()
-
-
-@pytest.mark.parametrize("rounds", [0, 1, 3])
-def test_the_controls_never_and_always_do_what_they_say(rounds):
-    model = build(rounds=3).eval()
-    _, meter = classify(model, OperatingPoint(rounds, "always" if rounds else "never"))
-    heads = meter.executions[:, list(meter.components).index("head")]
-    agents = meter.executions[:, list(meter.components).index("agent")]
-    assert heads.tolist() == [1 + rounds] * 12
-    assert agents.tolist() == [0] * 12
-    actions = torch.stack([meter.notes[f"action{round_}"] for round_ in (1, 2, 3)])
-    assert (actions > 0).sum(dim=0).tolist() == [rounds] * 12
-
-
-def test_an_answer_ends_the_work_on_a_sample():
-    model = undecided(build(rounds=3), spread=2).eval()
-    _, meter = classify(model, OperatingPoint(0.1))
-    actions = torch.stack([meter.notes[f"action{round_}"] for round_ in (1, 2, 3)])
-    asked = (actions >= 0).sum(dim=0)
-    assert torch.equal(meter.executions[:, list(meter.components).index("agent")].long(), asked)
-    assert torch.equal(meter.executions[:, list(meter.components).index("head")].long(), 1 + (actions > 0).sum(dim=0))
-    for sample in actions.T.tolist():
-        ended = [action <= 0 for action in sample]
-        assert ended == sorted(ended), "once it has answered nothing more happens"
-
-
-# What the agent learns from
-
-
-def rounds_of(model, images, labels, price, generator):
-    """Sampled actions on a trained network, with what a gradient needs; the reward by its formula."""
-    meter = Meter(model.components(), len(images))
+def test_the_curves_prices_spread_it_over_its_compute(model):
+    """An agent for which more is worth more, at falling returns."""
+    model.controls = False
     with torch.no_grad():
-        direct = model.network.direct(images, meter)
-    start = meter.macs(model.component_macs())
-    policy = AgentPolicy(model.allowed, price, model.rounds, model.agent.hidden, True, meter, generator)
-    state, actions = model._run(images, policy, meter, direct, learning=False)
-    spent = (meter.macs(model.component_macs()) - start) / start
-    worth = state.logits.softmax(dim=1)[torch.arange(len(images)), labels]
-    return policy, torch.stack(actions, dim=1), worth - price * spent - model.redundancy_penalty * policy.redundant
-
-
-def test_the_gradient_of_reinforce_is_that_of_the_expected_reward(monkeypatch):
-    """One sample many times over: its action sequences are all drawn, so their expectation can be enumerated."""
-    count, price = 6000, 0.05
-    model = undecided(build(rounds=2)).eval()
-    model.prices = (price, price)
-    monkeypatch.setattr(introspective, "ENTROPY_BONUS", 0.0)
-    model.redundancy_penalty = 0.3
-    with torch.no_grad():  # so that answers differ from round to round
-        for name, parameter in model.network.named_parameters():
-            if name.endswith("gain"):
-                parameter.fill_(1.0)
-    images = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0)).expand(count, -1, -1, -1)
-    labels = torch.ones(count, dtype=torch.int64)
-    weight = model.agent.choose.weight
-
-    policy, actions, reward = rounds_of(
-        model, images, labels, torch.full((count,), price), torch.Generator().manual_seed(1)
-    )
-    _, first = torch.unique(actions, dim=0, return_inverse=True)
-    examples = [int((first == kind).nonzero()[0]) for kind in range(int(first.max()) + 1)]
-    probability = policy.log_probability[examples].exp()
-    assert probability.sum().item() == pytest.approx(1, rel=1e-4), "every sequence was drawn"
-    assert len(examples) == 7
-    assert reward[examples].std() > 0.02
-    (exact,) = torch.autograd.grad((probability * reward[examples]).sum(), weight)
-
-    # The estimator, on as many draws: one loss for all, which is the mean of the samples' own.
-    loss, metrics, _ = loss_of(model, "agent", data=(images, labels), seed=2)
-    (found,) = torch.autograd.grad(-loss, weight)
-    torch.testing.assert_close(
-        metrics["reward"].item(), (probability * reward[examples]).sum().item(), rtol=0, atol=0.01
-    )
-    assert torch.cosine_similarity(found.flatten(), exact.flatten(), dim=0) > 0.97
-    assert (found.norm() / exact.norm() - 1).abs() < 0.15
-
-
-def test_the_rewards_of_greedy_and_sampled_actions_follow_the_formula():
-    model = build(rounds=2, tolerance=10.0, redundancy_penalty=0.5).eval()
-    model.prices = (0.2, 0.2)
-    with torch.no_grad():  # always layer 1: solved at once, so that the second choice is redundant
-        model.agent.choose.bias.copy_(torch.tensor([-99.0, 99.0, -99.0]))
-    _, labels = batch()
-    _, metrics, _ = loss_of(model, "agent")
-    logits, meter = classify(model, OperatingPoint(0.2))
-    direct = classify(model, OperatingPoint(0, "never"))[1].macs(model.component_macs())
-    spent = (meter.macs(model.component_macs()) - direct) / direct
-    worth = logits.softmax(dim=1)[torch.arange(12), labels]
-    expected = (worth - 0.2 * spent - 0.5).mean()
-    torch.testing.assert_close(metrics["reward"], expected)
-    torch.testing.assert_close(metrics["reward_greedy"], expected)
-    model.reward = "correct"
-    _, metrics, _ = loss_of(model, "agent")
-    correct = (logits.argmax(dim=1) == labels).float()
-    torch.testing.assert_close(metrics["reward"], (correct - 0.2 * spent - 0.5).mean())
-
-
-class Delayed(nn.Module):
-    """Of inputs (hard, sign): the first evaluation knows the sign of easy ones, the second that of all."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.remember = nn.Linear(width, width, bias=False)  # the work that costs
-        nn.init.eye_(self.remember.weight)
-
-    def forward(self, z: Tensor, u: Tensor) -> Tensor:
-        half = u.shape[1] // 2
-        hard, sign = u[:, :half], u[:, half:]
-        remembered = z[:, half:]
-        return self.remember(torch.cat([torch.where(hard > 0, remembered, sign), sign], dim=1))
-
-
-def delayed_model(estimator: str) -> IntrospectiveClassifier:
-    """A network that is right on easy inputs at once, and on hard ones after one re-evaluation."""
-    width = 64
-    head = nn.Linear(width, 2, bias=False)
+        model.agent.worth.weight.zero_()
+        model.agent.worth.bias.copy_(0.02 * model._costs.sqrt())
+    images, labels = batch(60)
     with torch.no_grad():
-        head.weight.zero_()
-        head.weight[:, 0] = torch.tensor([-4.0, 4.0])
-    layer = FPILayer(Delayed(width), max_iterations=2, relative_tolerance=0.0)
-    network = FPINetwork(nn.Identity(), [nn.Identity()], [layer], head, (width,))
+        knobs = [point.knob for point in model.eval().operating_points([(images, labels)])]
+    assert knobs == sorted(knobs, reverse=True)
+    assert 1 < len(set(knobs)) <= model.points
+    spent = [evaluations(model, run(model, OperatingPoint(knob), 60)[1]).sum().item() for knob in knobs]
+    assert spent == sorted(spent)
+    assert spent[0] < spent[-1]
+
+
+def test_even_steps_are_met_by_the_nearest_price():
+    costs = {1.0: 0.0, 0.1: 1.0, 0.05: 4.9, 0.01: 9.0, 0.001: 10.0}
+    assert evenly_spread(costs, 3) == [1.0, 0.05, 0.001]
+    assert evenly_spread(costs, 1) == [1.0]
+    assert evenly_spread({1.0: 2.0, 0.1: 2.0}, 5) == [1.0]
+
+
+def test_of_one_layer_all_answers_come_from_one_sweep():
     torch.manual_seed(0)
-    model = IntrospectiveClassifier(
-        network, 2, rounds=2, sees_activations=False, estimator=estimator  # type: ignore[arg-type]
-    )  # fmt: skip
-    model.prices = (0.01, 1.0)
-    # As its compute is counted, it must be small beside so small a network.
-    model.agent = Agent([width], scalar_features(1), hidden=8, sees_activations=False)
-    return model
+    model = DynaLay(SHAPE, CLASSES, layers=(1,), channels=(4,), strides=(1,), evaluations=3, iterations=2).train()
+    images, labels = batch(12)
+    meter = Meter(model.components(), 12)
+    model.training_loss(images, labels, meter, TrainingState(0.0, torch.Generator().manual_seed(0)))
+    executions = dict(zip(meter.components, meter.executions[0].tolist(), strict=True))
+    assert executions["layer1.cell"] == 6
+    assert executions["head"] == 4
 
 
-def delayed_inputs(count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    hard = torch.rand(count, 1, generator=generator) < 0.5
-    labels = torch.randint(0, 2, (count,), generator=generator)
-    sign = 2 * labels[:, None] - 1
-    return torch.cat([hard.float().expand(-1, 32), sign.float().expand(-1, 32)], dim=1), labels, hard.squeeze(1)
-
-
-@pytest.mark.parametrize("estimator", ["reinforce", "gumbel"])
-def test_an_agent_learns_to_spend_on_hard_samples_and_only_while_compute_is_cheap(estimator):
-    model = delayed_model(estimator)
-    model.component_macs()
-    optimizer = torch.optim.Adam(model.agent.parameters(), lr=0.02)
-    generator = torch.Generator().manual_seed(0)
-    steps = 200
-    for step in range(steps):
-        inputs, labels, _ = delayed_inputs(128, seed=step)
-        meter = Meter(model.components(), 128)
-        loss, _ = model.training_loss(inputs, labels, meter, TrainingState(step / steps, generator, "joint"))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    inputs, labels, hard = delayed_inputs(200, seed=999)
-    spent, accuracy = {}, {}
-    for price in (0.01, 0.1, 1.0):
-        logits, meter = classify(model, OperatingPoint(price), inputs)
-        evaluations = meter.executions[:, list(meter.components).index("layer1.cell")].float()
-        spent[price] = (evaluations[~hard].mean().item(), evaluations[hard].mean().item())
-        accuracy[price] = (logits.argmax(dim=1) == labels).float().mean().item()
-    # A re-evaluation of two iterations costs about two direct passes and turns a probability of 0.5 into 1: it pays up
-    # to a price of about 0.24.
-    for price in (0.01, 0.1):
-        easy, difficult = spent[price]
-        assert difficult > 2.9, "the hard ones are evaluated again"
-        assert easy < 1.1, "the easy ones are not"
-        assert accuracy[price] > 0.99
-    assert max(spent[1.0]) < 1.1, "what costs more than it can bring is not bought"
-
-
-# Training
-
-
-def snapshot(model, part):
-    return {name: value.clone() for name, value in getattr(model, part).state_dict().items()}
-
-
-def step(model, phase, progress=0.3):
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
-    loss, _, _ = loss_of(undecided(model).train(), phase, progress)
-    before = snapshot(model, "network"), snapshot(model, "agent")
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    parameters = dict(model.named_parameters())
-    changed = {
-        part: [
-            name
-            for name, value in old.items()
-            if not torch.equal(value, getattr(model, part).state_dict()[name]) and f"{part}.{name}" in parameters
-        ]
-        for part, old in zip(("network", "agent"), before, strict=True)
-    }
-    sizes = {part: len(list(getattr(model, part).parameters())) for part in changed}
-    return changed, sizes
-
-
-@pytest.mark.parametrize("estimator", ["reinforce", "gumbel"])
-@pytest.mark.parametrize(("phase", "learns"), [("warm-up", "n"), ("agent", "a"), ("joint", "na")])
-def test_each_phase_trains_what_it_should_and_nothing_else(phase, learns, estimator):
-    changed, sizes = step(build(estimator=estimator), phase)
-    assert len(changed["network"]) == (sizes["network"] if "n" in learns else 0)
-    if "a" in learns:
-        assert len(changed["agent"]) > sizes["agent"] // 2
-    else:
-        assert not changed["agent"]
-
-
-def statistics(model):
-    return {name: value.clone() for name, value in model.network.named_buffers() if "running" in name}
-
-
-@pytest.mark.parametrize(("phase", "moves"), [("warm-up", True), ("agent", False), ("joint", False)])
-def test_only_the_warm_up_moves_the_statistics_of_batch_norm(phase, moves):
-    model = build().train()
-    before = statistics(model)
-    loss_of(model, phase)
-    assert before
-    after = statistics(model)
-    assert all(torch.equal(before[name], after[name]) != moves for name in before)
-
-
-def test_without_a_warm_up_all_is_learnt_together_from_the_first_step():
-    model = DynaLay(SHAPE, CLASSES).train()
-    (phase,) = model.phases
-    assert (phase.start, phase.peak) == (0.0, 1.0)
-    before = statistics(model)
-    changed, sizes = step(model, phase.name)
-    assert len(changed["network"]) == sizes["network"]
-    assert changed["agent"]
-    assert all(not torch.equal(value, statistics(model)[name]) for name, value in before.items())
-
-
-@pytest.mark.parametrize(
-    ("warm_up", "joint", "phases"),
-    [(0.6, 0.1, ["warm-up", "agent", "joint"]), (0.6, 0.0, ["warm-up", "agent"]), (0.9, 0.1, ["warm-up", "joint"])],
-)
-def test_shares_make_the_phases(warm_up, joint, phases):
-    model = build(warmup_share=warm_up, joint_share=joint)
-    assert [phase.name for phase in model.phases] == phases
-
-
-def test_a_network_without_fpi_layers_learns_in_every_step():
-    (phase,) = build(fpi=(False, False)).phases
-    assert (phase.name, phase.start, phase.peak) == ("warm-up", 0.0, 1.0)
-
-
-@pytest.mark.parametrize(("warm_up", "joint"), [(1.0, 0.0), (0.6, 0.5), (0.0, 0.0), (0.0, 0.5), (-0.1, 0.1)])
-def test_shares_that_leave_somebody_unlearnt_are_refused(warm_up, joint):
-    with pytest.raises(ValueError, match="warmup_share"):
-        DynaLay(SHAPE, CLASSES, warmup_share=warm_up, joint_share=joint)
-
-
-def test_the_warm_up_weighs_the_direct_pass():
-    losses = {weight: loss_of(build(direct_weight=weight).eval(), "warm-up")[0].item() for weight in (0.0, 1.0, 1e6)}
-    images, labels = batch()
-    direct, _ = classify(build().eval(), OperatingPoint(0, "never"), images)
-    only_direct = nn.functional.cross_entropy(direct, labels).item()
-    assert losses[1e6] == pytest.approx(only_direct, rel=1e-3)
-    # 4 rounds follow the direct pass.
-    assert losses[1.0] == pytest.approx((only_direct + 4 * losses[0.0]) / 5, rel=1e-3)
-
-
-def test_the_entropy_bonus_falls_to_nothing(monkeypatch):
-    losses = []
-    for bonus, progress in ((0.0, 0.0), (1.0, 0.0), (1.0, 0.5), (1.0, 1.0)):
-        monkeypatch.setattr(introspective, "ENTROPY_BONUS", bonus)
-        loss, metrics, _ = loss_of(build().eval(), "agent", progress)
-        losses.append(loss.item())
-    assert metrics["action_entropy"].item() == pytest.approx(math.log(3), rel=1e-5), "undecided between three actions"
-    bonuses = [losses[0] - loss for loss in losses[1:]]
-    assert bonuses[0] > 0.5
-    assert bonuses[1] == pytest.approx(bonuses[0] / 2, rel=1e-4)
-    assert bonuses[2] == pytest.approx(0, abs=1e-6)
-
-
-def test_a_jacobian_penalty_is_added_to_the_warm_up():
-    plain, _, _ = loss_of(build().eval(), "warm-up")
-    penalised, metrics, _ = loss_of(build(jacobian_penalty=2.0).eval(), "warm-up")
-    assert metrics["jacobian"] > 0
-    torch.testing.assert_close(penalised - plain, 2.0 * metrics["jacobian"])
-
-
-# Options
-
-
-@torch.no_grad()
-def test_a_bounded_gain_makes_cells_contract():
-    torch.manual_seed(0)
-    for bound, contracts in ((0.7, True), (None, False)):
-        model = build(cell="residual", gain_bound=bound)
-        cell: Any = model.network.layers[0].cell
-        for parameter in cell.parameters():
-            parameter.mul_(20)
-        cell.gain.fill_(1.0)
-        a, b, u = torch.randn(3, 16, 4, 6, 6)
-        moved = (cell(a, u) - cell(b, u)).abs().flatten(1).amax(dim=1)
-        assert bool((moved <= 0.7**2 * (a - b).abs().flatten(1).amax(dim=1)).all()) == contracts
-
-
-@pytest.mark.parametrize("solver", ["picard", "anderson", "broyden"])
-@pytest.mark.parametrize("gradient", ["implicit", "phantom", "unrolled"])
-def test_every_solver_trains_with_every_gradient(solver, gradient):
-    model = build(solver=solver, gradient=gradient, channels=(4,), strides=(1,), fpi=(True,), rounds=2).train()
-    for phase in ("warm-up", "joint"):
-        loss_of(model, phase)[0].backward()
-        for name, parameter in model.network.named_parameters():
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all(), name
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"channels": (4, 8), "strides": (1,)}, "one entry per layer"),
-        (
-            {"channels": (4, 8), "strides": (0, 0), "fpi": (True, True)},
-            "layer 2 has 8 channels and receives 4, so it needs a transition",
-        ),
-        ({"cell": "standardised", "gain_bound": 0.5}, "is for cell='residual'"),
-    ],
-)
-def test_options_that_do_not_go_together_are_refused(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        DynaLay(SHAPE, CLASSES, **parameters)
-
-
-def test_an_agent_may_be_shown_less():
-    sizes = []
-    for sees_activations in (True, False):
-        model = build(sees_activations=sees_activations)
-        assert isinstance(model.agent, Agent)
-        sizes.append(model.component_macs()[list(model.components()).index("agent")].item())
-        _, meter = classify(model.eval(), OperatingPoint(0.1))
-        assert meter.executions[:, list(meter.components).index("agent")].min() >= 1
-    assert sizes[1] < sizes[0]
+def test_agents_and_gains_do_not_take_part_in_the_networks_weight_decay(model):
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert not {id(parameter) for parameter in model.agent.parameters()} & {id(parameter) for parameter in trained}
+    norms = [module for module in model.modules() if isinstance(module, KeyedNorm)]
+    assert norms
+    assert all(parameter.ndim == 1 for norm in norms for parameter in norm.parameters())

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from baselines.resnet import ResNet
-from dynalay import AdaptiveClassifier, DynaLay, FPILayer, FPINetwork, IntrospectiveClassifier
+from dynalay import AdaptiveClassifier, FPILayer, FPINetwork, IntrospectiveClassifier, Workshop
 from dynalay.pretrained import CONFIG, WEIGHTS, PretrainedError
 
 SMALL: dict[str, Any] = {"channels": (4, 8), "strides": (1, 2), "fpi": (True, False)}
@@ -18,17 +18,17 @@ SMALL: dict[str, Any] = {"channels": (4, 8), "strides": (1, 2), "fpi": (True, Fa
 @pytest.fixture
 def folder(tmp_path):
     torch.manual_seed(0)
-    DynaLay((1, 8, 8), 3, **SMALL).save_pretrained(tmp_path / "model")
+    Workshop((1, 8, 8), 3, **SMALL).save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("asked", [DynaLay, IntrospectiveClassifier, AdaptiveClassifier])
+@pytest.mark.parametrize("asked", [Workshop, IntrospectiveClassifier, AdaptiveClassifier])
 def test_what_is_read_is_what_was_saved(tmp_path, asked, dtype):
-    model = DynaLay((1, 8, 8), classes=3, rounds=2, **SMALL).to(dtype)
+    model = Workshop((1, 8, 8), classes=3, rounds=2, **SMALL).to(dtype)
     copy.deepcopy(model).save_pretrained(str(tmp_path / "deep" / "model"))  # a copy knows what it was built from too
     restored = asked.from_pretrained(str(tmp_path / "deep" / "model"))
-    assert type(restored) is DynaLay
+    assert type(restored) is Workshop
     assert not restored.training
     images = torch.randn(4, 1, 8, 8, dtype=dtype)
     found, expected = restored.predict(images, price=0.01), model.predict(images, price=0.01)
@@ -39,7 +39,7 @@ def test_what_is_read_is_what_was_saved(tmp_path, asked, dtype):
 
 
 def test_saving_a_channels_last_model_and_saving_again(folder):
-    model = DynaLay.from_pretrained(folder).to(memory_format=torch.channels_last)
+    model = Workshop.from_pretrained(folder).to(memory_format=torch.channels_last)
     weights, config = (folder / WEIGHTS).read_bytes(), (folder / CONFIG).read_text()
     model.save_pretrained(folder)
     assert (folder / WEIGHTS).read_bytes() == weights
@@ -53,7 +53,7 @@ def test_defaults_are_written_out(folder):
 
 
 def test_another_class_is_refused_by_name(folder):
-    with pytest.raises(PretrainedError, match=r"holds a dynalay\.dynalay:DynaLay, which is not ResNet"):
+    with pytest.raises(PretrainedError, match=r"holds a dynalay\.dynalay:Workshop, which is not ResNet"):
         ResNet.from_pretrained(folder)
 
 
@@ -71,17 +71,17 @@ def test_what_the_class_cannot_restore_is_an_error_with_the_folder(folder, chang
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | change))
     with pytest.raises(PretrainedError, match=folder.name):
-        DynaLay.from_pretrained(folder)
+        Workshop.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("file", [CONFIG, WEIGHTS])
 def test_missing_and_corrupt_files_are_named(folder, file):
     (folder / file).write_bytes(b"{\xff")
     with pytest.raises(PretrainedError, match="corrupt"):
-        DynaLay.from_pretrained(folder)
+        Workshop.from_pretrained(folder)
     (folder / file).unlink()
     with pytest.raises(PretrainedError, match="not a saved model"):
-        DynaLay.from_pretrained(folder)
+        Workshop.from_pretrained(folder)
 
 
 def test_a_model_built_from_modules_says_how_to_save_it_and_writes_nothing(tmp_path):

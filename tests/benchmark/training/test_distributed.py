@@ -22,9 +22,9 @@ from benchmark.training.distributed import ALONE, Team
 from benchmark.training.streams import Streams
 from tests.benchmark.miniature import Miniature
 
-# In the warm-up of a single FPI layer nothing is sampled, and plain SGD does not magnify differences in rounding.
+# Without an FPI layer nothing is sampled, and plain SGD does not magnify differences in rounding.
 SAMPLES_NOTHING = {
-    "methods/network/parameters/warmup_share": 0.99,
+    "methods/network/parameters/fpi": [False],
     "methods/network/parameters/joint_share": 0.0,
     "recipe/optimizer": "sgd",
     "recipe/learning_rate": 0.05,
@@ -128,7 +128,7 @@ def _of(miniature: Miniature) -> tuple[Any, Any, torch.device]:
 
 
 def test_all_processes_hold_the_same_model_running_statistics_included(tmp_path, data):
-    miniature = Miniature(tmp_path, data)  # with batch normalisation, and all phases
+    miniature = Miniature(tmp_path, data)  # with batch normalisation, and what an agent samples
     processes = start(miniature, keeping_every_model)
     assert statuses(processes) == [0, 0], miniature.log(0) + miniature.log(1)
     first, second = (torch.load(miniature.run.parent / f"rank{rank}.pt") for rank in (0, 1))

@@ -18,7 +18,7 @@ from benchmark import files
 from benchmark.__main__ import main
 from benchmark.experiment import configuration
 from benchmark.training import checkpoint
-from dynalay.dynalay import DynaLay
+from dynalay.workshop import Workshop
 from tests.benchmark.miniature import TOTAL, Miniature
 
 PARAMETERS = "methods/network/parameters"
@@ -81,7 +81,7 @@ def test_a_run_that_the_experiment_does_not_have(tmp_path, data, reported, optio
     ("changes", "message"),
     [
         ({f"{PARAMETERS}/strides": [1, 2]}, "must have one entry per layer"),
-        ({f"{PARAMETERS}/warmup_share": 0.9}, "must leave the agent some steps"),
+        ({f"{PARAMETERS}/fpi": [True, True]}, "must have one entry per layer"),
         ({"methods/network": {"kind": "resnet", "parameters": {"depth": 9}}}, "depth=9 is not 6n + 2"),
     ],
 )
@@ -138,7 +138,7 @@ def test_too_little_memory(spoilable, reported, monkeypatch, verb):
     def too_much(*arguments: Any) -> None:
         torch.empty(10**15)
 
-    monkeypatch.setattr(DynaLay, {"train": "training_loss", "evaluate": "classify"}[verb], too_much)
+    monkeypatch.setattr(Workshop, {"train": "training_loss", "evaluate": "classify"}[verb], too_much)
     assert spoilable(verb) == 2
     message = reported()
     assert "digits/network/seed0 ran out of memory" in message
@@ -154,7 +154,7 @@ def test_cuda_reports_too_little_memory_in_its_own_way(spoilable, reported, monk
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     shutil.rmtree(spoilable.run)
-    monkeypatch.setattr(DynaLay, "training_loss", too_much)
+    monkeypatch.setattr(Workshop, "training_loss", too_much)
     assert spoilable("train") == 2
     assert "ran out of memory (OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB.)" in reported()
 
@@ -386,7 +386,7 @@ def test_what_nobody_foresaw_ends_with_one_line_too(spoilable, monkeypatch, caps
         raise ZeroDivisionError("in a method of somebody's own")
 
     shutil.rmtree(spoilable.run)
-    monkeypatch.setattr(DynaLay, "training_loss", stumble)
+    monkeypatch.setattr(Workshop, "training_loss", stumble)
     assert spoilable("train") == 1
     message = capsys.readouterr().err
     assert message.splitlines()[-1] == "error: ZeroDivisionError: in a method of somebody's own"

@@ -8,18 +8,25 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmark.data import Dataset, Split
+from benchmark.experiment.configuration import Recipe
+from benchmark.training.batches import TrainingBatches, divided
+from benchmark.training.distributed import ALONE
 from benchmark.training.streams import Streams
 from dynalay.dynalay import DynaLay
-from dynalay.selecting import Selecting
-from tests.benchmark.miniature import TOTAL, Miniature
+from tests.benchmark.miniature import Miniature
 
 CHANGES: dict[str, Any] = {
-    "methods/network/kind": "selecting",
+    "methods/network/kind": "dynalay",
     "methods/network/parameters": {
         "layers": [1, 1], "channels": [4, 6], "strides": [1, 2], "points": 2, "controls": False,
-        "agent_images": 40, "agent_forks": 2, "agent_steps": 5,
+        "agent_samples": 40, "agent_steps": 5,
     },
 }  # fmt: skip
+
+
+#: Of 64 samples, 6 are held out; 3 batches of 16 in each of 4 epochs.
+TOTAL = 12
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +43,13 @@ def disturbed(undisturbed, tmp_path) -> Miniature:
     return Miniature(tmp_path, undisturbed.data, CHANGES)
 
 
-@pytest.mark.parametrize("batches", [0, 3])
+@pytest.mark.parametrize("batches", [0, 1])
 def test_a_training_stopped_while_it_settles_starts_that_again(undisturbed, disturbed, monkeypatch, capsys, batches):
-    """The signal comes before the first batch, or between two readings of them."""
-    settle = Selecting.settle
+    """The signal comes before anything is read, or with the first batch of what was learnt."""
+    settle = DynaLay.settle
     sent: list[int] = []
 
-    def settle_and_send(self: Selecting, given: Any, generator: torch.Generator) -> int:
+    def settle_and_send(self: DynaLay, given: Any, unseen: Any, generator: torch.Generator) -> int:
         def send_after(read: int) -> None:
             if read == batches and not sent:
                 sent.append(read)
@@ -58,9 +65,9 @@ def test_a_training_stopped_while_it_settles_starts_that_again(undisturbed, dist
                     yield batch
 
         send_after(0)
-        return settle(self, Reading(), generator)
+        return settle(self, Reading(), unseen, generator)
 
-    monkeypatch.setattr(Selecting, "settle", settle_and_send)
+    monkeypatch.setattr(DynaLay, "settle", settle_and_send)
     assert disturbed("train") == 75
     assert "stopped after the last training step; run the same command to resume" in capsys.readouterr().err
     assert disturbed.run_json()["status"] == "preempted"
@@ -73,7 +80,7 @@ def test_a_training_stopped_while_it_settles_starts_that_again(undisturbed, dist
 
 
 def test_its_macs_and_its_time_belong_to_the_training(undisturbed, disturbed, monkeypatch):
-    monkeypatch.setattr(Selecting, "settle", lambda *arguments: 0)
+    monkeypatch.setattr(DynaLay, "settle", lambda *arguments: 0)
     assert disturbed("train") == 0
     settled, unsettled = (pd.read_csv(each.run / "history.csv") for each in (undisturbed, disturbed))
     assert settled["training_macs"][:-1].tolist() == unsettled["training_macs"][:-1].tolist()
@@ -82,29 +89,51 @@ def test_its_macs_and_its_time_belong_to_the_training(undisturbed, disturbed, mo
     assert undisturbed.run_json()["training_seconds"] == pytest.approx(settled["seconds"].iloc[-1], abs=0.06)
 
 
-def test_a_method_settles_once_in_evaluation_mode_on_all_training_images_as_they_are(
+def test_a_method_settles_once_in_evaluation_mode_on_what_was_learnt_and_on_what_was_held_out(
     tmp_path, undisturbed, monkeypatch
 ):
-    seen: list[tuple[bool, list[torch.Tensor], list[torch.Tensor]]] = []
+    found: list[tuple[bool, list[torch.Tensor]]] = []
 
-    def settle(self: DynaLay, batches: Any, generator: torch.Generator) -> int:
-        first, second = (torch.cat([images for images, _ in batches]) for _ in range(2))
-        seen.append((self.training, [first], [second]))
+    def settle(self: DynaLay, batches: Any, unseen: Any, generator: torch.Generator) -> int:
+        readings = [torch.cat([images for images, _ in each]) for each in (batches, batches, unseen)]
+        found.append((self.training, readings))
         return 0
 
     monkeypatch.setattr(DynaLay, "settle", settle)
     monkeypatch.setattr("benchmark.training.batches.EVALUATION_IMAGES", 24)
     assert Miniature(tmp_path, undisturbed.data)("train") == 0
-    ((training, first, second),) = seen
+    ((training, (first, second, unseen)),) = found
     assert not training
-    assert torch.equal(first[0], second[0]), "every reading gives the same"
-    assert len(first[0].flatten(1).unique(dim=0)) == len(first[0]) == 64
+    assert not torch.equal(first, second), "another order"
+
+    def distinct(images: torch.Tensor) -> set[bytes]:
+        return {image.numpy().tobytes() for image in images}
+
+    assert distinct(first) == distinct(second)
+    assert not distinct(first) & distinct(unseen)
+    assert len(unseen) == 6, "a tenth, rounded"
+    assert len(distinct(first)) + len(distinct(unseen)) == len(first) + len(unseen) == 64
+
+
+def test_training_gets_nothing_of_what_is_held_out():
+    images, labels = torch.zeros(64, 1, 4, 4, dtype=torch.uint8), torch.arange(64)
+    split = Split(images, labels, torch.zeros(64))
+    dataset = Dataset("mine", ("a", "b"), (0.5,), (0.5,), split, split, split, None, "fingerprint")
+    for held_out, kept in ((0.0, 64), (0.25, 48)):
+        streams = Streams(3, torch.device("cpu"))
+        learnt, unseen = divided(dataset, streams, held_out)
+        assert sorted([*learnt.tolist(), *unseen.tolist()]) == list(range(64))
+        batches = TrainingBatches(dataset, Recipe(batch_size=16), streams, torch.device("cpu"), ALONE, held_out)
+        assert batches.steps == kept // 16
+        labels = torch.cat([labels for _, labels in batches.rest_of_epoch(0)])
+        assert set(labels.tolist()) == set(learnt.tolist())
 
 
 def test_streams_of_settling_are_the_runs_own():
     streams = [Streams(seed, torch.device("cpu")) for seed in (0, 0, 1)]
     draws = [torch.rand(4, generator=each.settling()).tolist() for each in streams]
-    orders = [each.settling_order(50).tolist() for each in streams]
+    orders = [each.settling_order(50, 0).tolist() for each in streams]
     assert draws[0] == draws[1] != draws[2]
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[0]) == list(range(50))
+    assert streams[0].settling_order(50, 1).tolist() != orders[0]

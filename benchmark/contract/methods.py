@@ -275,12 +275,12 @@ def fast_inference_runs_what_it_counts(method: Method) -> None:
     images, _ = toy(16, seed=20)
     for point in points[:: max(1, len(points) // 4)]:
         meter = Meter(components, 16)
-        seen, handles = rows_seen(meter)
+        seen, handles = subject.rows_seen(meter)
         with torch.inference_mode():
             model.classify(images, point, meter)
         for handle in handles:
             handle.remove()
-        assert {key: seen[key] for key in components} == executed(meter), point
+        assert {key: seen[key] for key in components} == subject.executed(meter), point
         alone = Meter(components, 1)
         with torch.no_grad():
             counted = operator_macs(functools.partial(model.classify, images[:1], point, alone))

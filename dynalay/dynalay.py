@@ -11,7 +11,7 @@ states it or it is ours, and has the evidence.
 import functools
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -66,6 +66,11 @@ class DynaLay(AdaptiveClassifier):
 
     has_agent = True
     version = 2  # what was called DynaLay is `dynalay.workshop` now
+    search_space: ClassVar = {
+        "iterations": [1, 2, 3],
+        "agent_steps": [400, 800, 1600],
+        "held_out": (0.05, 0.2, "linear"),
+    }
 
     def __init__(
         self,

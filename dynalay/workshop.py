@@ -35,6 +35,7 @@ class Workshop(IntrospectiveClassifier):
     """
 
     has_agent = True
+    search_space: ClassVar = {"highest_price": (0.1, 1.0, "log"), "redundancy_penalty": (0.005, 0.1, "log")}
     retired: ClassVar[Mapping[str, Any]] = {
         "damping": 1.0, "hidden": 32, "lowest_price": 0.001, "temperature": 1.0, "entropy_bonus": 0.02,
         "estimator": "reinforce", "warmup_share": 0.0, "joint_share": 1.0, "direct_weight": 1.0,

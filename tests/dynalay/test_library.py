@@ -9,7 +9,7 @@ import pytest
 
 import dynalay
 from benchmark.experiment import configuration
-from dynalay import DynaLay
+from dynalay import DynaLay, Workshop
 
 ROOT = Path(__file__).parents[2]
 

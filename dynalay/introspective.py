@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -275,7 +276,9 @@ class IntrospectiveClassifier(AdaptiveClassifier):
         return logits.detach().float().softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
 
 
-def self_critical(log_probability: Tensor, reward: Tensor, baseline: Tensor) -> Tensor:
+def self_critical(
+    log_probability: Float[Tensor, "batch"], reward: Float[Tensor, "batch"], baseline: Float[Tensor, "batch"]
+) -> Float[Tensor, "batch"]:
     """REINFORCE (Williams 1992) with the reward of the greedy actions as baseline (Rennie 2017): [batch].
 
     To be maximised; its gradient means something, its value does not. Unbiased, since the greedy actions do not depend

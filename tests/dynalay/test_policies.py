@@ -89,25 +89,6 @@ def test_actions_are_sampled_with_their_probabilities_and_none_that_is_masked():
     assert ((found - expected).abs() < 4 * (expected * (1 - expected) / count).sqrt() + 1e-9).all()
 
 
-def test_gates_are_one_and_have_the_gradient_of_the_perturbed_softmax():
-    scores = torch.randn(20, 3, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    policy = agent_policy(scores, generator=torch.Generator().manual_seed(2))
-    rows = torch.arange(20)[torch.arange(20) != 3]
-    actions = policy(inner_state(20), rows, 1, torch.zeros(20).long())
-    assert 0 in actions
-    assert (actions > 0).any()
-    (gate,) = policy.gates
-    assert gate.tolist() == [1] * 20
-    (found,) = torch.autograd.grad(gate.sum(), scores)
-    noise = -torch.empty(19, 3).exponential_(generator=torch.Generator().manual_seed(2)).log()
-    perturbed = scores[rows].log_softmax(dim=1) + noise
-    assert torch.equal(perturbed.argmax(dim=1), actions)
-    shares = perturbed.softmax(dim=1)[torch.arange(19), actions]
-    (expected,) = torch.autograd.grad(shares[actions > 0].sum(), scores)
-    torch.testing.assert_close(found, expected)
-    assert not found[3].any(), "not among the open samples"
-
-
 def test_the_warm_up_draws_all_layers_that_may_be_solved_equally_often_and_never_answers():
     policy = policies.uniform(torch.tensor([True, True, False, True]), torch.Generator().manual_seed(0))
     rows = torch.arange(6000)

@@ -53,7 +53,7 @@ def test_defaults_are_written_out(folder):
 
 
 def test_another_class_is_refused_by_name(folder):
-    with pytest.raises(PretrainedError, match=r"holds a dynalay\.dynalay:Workshop, which is not ResNet"):
+    with pytest.raises(PretrainedError, match=r"holds a dynalay\.workshop:Workshop, which is not ResNet"):
         ResNet.from_pretrained(folder)
 
 

@@ -45,7 +45,7 @@ def disturbed(undisturbed, tmp_path) -> Miniature:
 
 @pytest.mark.parametrize("batches", [0, 1])
 def test_a_training_stopped_while_it_settles_starts_that_again(undisturbed, disturbed, monkeypatch, capsys, batches):
-    """The signal comes before anything is read, or with the first batch of what was learnt."""
+    """The signal comes before anything is read, or with the first batch of what was held out."""
     settle = DynaLay.settle
     sent: list[int] = []
 
@@ -59,13 +59,13 @@ def test_a_training_stopped_while_it_settles_starts_that_again(undisturbed, dist
             count = 0
 
             def __iter__(self) -> Any:
-                for batch in given:
+                for batch in unseen:
                     self.count += 1
                     send_after(self.count)
                     yield batch
 
         send_after(0)
-        return settle(self, Reading(), unseen, generator)
+        return settle(self, given, Reading(), generator)
 
     monkeypatch.setattr(DynaLay, "settle", settle_and_send)
     assert disturbed("train") == 75
@@ -101,7 +101,7 @@ def test_a_method_settles_once_in_evaluation_mode_on_what_was_learnt_and_on_what
 
     monkeypatch.setattr(DynaLay, "settle", settle)
     monkeypatch.setattr("benchmark.training.batches.EVALUATION_IMAGES", 24)
-    assert Miniature(tmp_path, undisturbed.data)("train") == 0
+    assert Miniature(tmp_path, undisturbed.data, CHANGES)("train") == 0
     ((training, (first, second, unseen)),) = found
     assert not training
     assert not torch.equal(first, second), "another order"

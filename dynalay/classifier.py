@@ -16,6 +16,7 @@ from dynalay.components import Component, ComponentCost, component_costs
 from dynalay.inference import optimised, optimised_components
 from dynalay.meter import Meter
 from dynalay.pretrained import Pretrained
+from dynalay.trace import Gains
 
 #: A batch of inputs: [batch, channels, height, width] for all methods of the suite.
 Images = Float[Tensor, "batch *shape"]
@@ -258,6 +259,16 @@ class AdaptiveClassifier(Pretrained, ABC):
             generator: the random stream for all that is drawn; on the device of the batches.
         """
         return 0
+
+    def gains(self, images: Tensor, labels: Tensor, points: Sequence[OperatingPoint]) -> Gains | None:
+        """What an agent expects of each layer against what comes of it; None for a method that predicts no gains.
+
+        Args:
+            images: float [batch, channels, height, width], normalised.
+            labels: int64 [batch].
+            points: at which the agent decides.
+        """
+        return None
 
     @property
     def default_point(self) -> OperatingPoint:

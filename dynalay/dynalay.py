@@ -20,9 +20,11 @@ from torch.nn import functional
 from dynalay import paths, plans
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState, evaluating
 from dynalay.components import Component
+from dynalay.gains import gains
 from dynalay.meter import Meter
 from dynalay.sleeping import BarePass, SleepingNetwork
 from dynalay.sweep import Path, Sweep
+from dynalay.trace import Gains
 
 #: Prices from which the curve's are picked, so that they spread it evenly; in worth for one bare pass.
 PRICES = tuple(10 ** (exponent / 16) for exponent in range(0, -5 * 16 - 1, -1))
@@ -261,6 +263,12 @@ class DynaLay(AdaptiveClassifier):
             outcomes.correct,
             {rule: doubt(outcomes.logits) for rule, doubt in paths.DOUBT.items()},
         )
+
+    def gains(self, images: Tensor, labels: Tensor, points: Sequence[OperatingPoint]) -> Gains:
+        meter = Meter(self.components(), len(images), images.device)
+        outcomes = plans.record(self.network, images, labels, self.plans, meter)
+        table, costs = self._table(images.device), self._costs.to(images.device)
+        return gains(self.agent, outcomes, table, costs, [point.knob for point in points])
 
     @property
     def default_point(self) -> OperatingPoint:

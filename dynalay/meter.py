@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int32, Int64, Shaped
@@ -36,6 +36,9 @@ class Meter:
         >>> meter.executions.flatten().tolist()
         [1, 0, 1]
     """
+
+    #: Whether anybody hears of `decision`; what is computed for it alone can be left out otherwise.
+    listens: ClassVar[bool] = False
 
     def __init__(
         self,

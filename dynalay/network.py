@@ -187,6 +187,10 @@ class FPINetwork(nn.Module):
             residuals = _put_column(residuals, rows, upper, residual)
             converged = _put_column(converged, rows, upper, residual <= self.layers[upper].relative_tolerance)
         logits = put(state.logits, rows, meter("head", hidden, rows=rows))
+        if meter.listens:
+            counts = [f"{count} evaluations" for count in range(layer.max_iterations + 1)]
+            numbers = {"residual": solution.residual, "tolerance": layer.relative_tolerance}
+            meter.decision(f"solving layer {chosen + 1}", counts, solution.iterations, numbers, logits[rows], rows)
         return replace(
             state, inputs=tuple(inputs), states=tuple(states), residuals=residuals, converged=converged, logits=logits
         )

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from dynalay.confidence import sureness
 from dynalay.meter import Meter
+from dynalay.options import report
 from dynalay.sleeping import SleepingNetwork
 from dynalay.sweep import Path, Sweep
 
@@ -179,8 +180,13 @@ def agents_choice(table: Tensor, costs: Tensor, price: Tensor) -> Choice:
     """
 
     def choose(sweep: Sweep, layer: int, rows: Tensor) -> Tensor:
-        worth = sweep.meter("agent", see(sweep, layer, rows), rows=rows)
-        return best(worth, possible(table, sweep.evaluated[rows], layer), costs, price[rows])
+        seen = see(sweep, layer, rows)
+        worth = sweep.meter("agent", seen, rows=rows)
+        open_ = possible(table, sweep.evaluated[rows], layer)
+        chosen = best(worth, open_, costs, price[rows])
+        if sweep.meter.listens:
+            report(sweep, layer, rows, seen, worth, open_, chosen, table, costs, price[rows])
+        return chosen
 
     return choose
 

@@ -75,9 +75,25 @@ class AgentPolicy:
             actions = log_probabilities.argmax(dim=1)
         else:
             actions = self._sample(log_probabilities, rows, self.generator)
+        if self.meter.listens:
+            self._report(state, rows, round_, actions, seen, log_probabilities.exp())
         already_solved = functional.pad(state.converged[rows], (1, 0)).gather(1, actions[:, None]).squeeze(1)
         self.redundant = self.redundant.index_add(0, rows, already_solved.float())
         return actions
+
+    def _report(
+        self, state: InnerState, rows: Tensor, round_: int, actions: Tensor, seen: Tensor, probabilities: Tensor
+    ) -> None:
+        choices = ("answer", *(f"evaluate layer {layer}" for layer in range(1, len(self.allowed))))
+        numbers: dict[str, Tensor | float] = {"price": self.price[rows]}
+        numbers |= {
+            f"preference: {choice}": probabilities[:, action]
+            for action, choice in enumerate(choices)
+            if self.allowed[action]
+        }
+        self.meter.decision(
+            f"round {round_}", choices, actions, numbers, state.logits[rows], rows, {"scalars": seen}
+        )  # fmt: skip
 
     def _sample(self, log_probabilities: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Actions [rows] by the Gumbel-max trick, noted with all that the agent can learn from."""

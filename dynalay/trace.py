@@ -41,6 +41,29 @@ class Decision:
     seen: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Gains:
+    """Decisions whether to evaluate a layer, one entry each: what was expected, and what came of it.
+
+    Attributes:
+        layer: in question, from 1, int64 [decisions].
+        sample: that it was about, int64 [decisions].
+        predicted: worth with the layer less worth without it, as an agent predicted it, float32 [decisions].
+        realised: the same as it came out, in {-1, 0, 1}, float32 [decisions].
+    """
+
+    layer: Tensor
+    sample: Tensor
+    predicted: Tensor
+    realised: Tensor
+
+    @staticmethod
+    def joined(parts: "Sequence[Gains]") -> "Gains":
+        """All the decisions of `parts`."""
+        names = ("layer", "sample", "predicted", "realised")
+        return Gains(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
 class TracingMeter(Meter):
     """A meter that takes down every decision reported to it; executions and answers are those of any other meter.
 
@@ -53,6 +76,8 @@ class TracingMeter(Meter):
     Attributes:
         decisions: in the order in which they were taken.
     """
+
+    listens = True
 
     def __init__(
         self,

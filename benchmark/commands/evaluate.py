@@ -3,20 +3,21 @@
 Examples:
   python -m benchmark evaluate --config config/quick.yaml --dataset digits --method dynalay --seed 0
 
-Reads model.safetensors; writes costs.json and records.parquet, from which every table and figure is made, and
-decisions.parquet, from which the explorer shows single decisions. Operating points are chosen on the validation split;
-the test split is read here and nowhere else.
+Reads model.safetensors; writes costs.json and records.parquet, from which every table and figure is made; and
+decisions.parquet, from which the explorer shows single decisions. Where an agent predicts what layers bring, gains.csv
+compares its predictions with what came of them. Operating points are chosen on the validation split; the test split is
+read here and nowhere else.
 """
 
 import argparse
 import time
 
 from benchmark.commands.arguments import add_run_arguments, named_run, prepared
-from benchmark.evaluation import decisions, records
+from benchmark.evaluation import decisions, gains, records
 from benchmark.evaluation.recording import evaluate, load_trained, operating_points
 from benchmark.experiment import provenance
 from benchmark.experiment.attempt import attempt
-from benchmark.files import write_json
+from benchmark.files import atomic_write, write_json
 from benchmark.training.gpu_slots import gpu_slot
 
 #: Batches of evaluation are small already, whatever the recipe's batch_size.
@@ -45,6 +46,9 @@ def main(arguments: argparse.Namespace) -> None:
             {name: {"macs": cost.macs, "uncounted": dict(cost.uncounted)} for name, cost in costs.items()},
         )
         decisions.write(folder / decisions.FILE, decisions.trace(model, dataset, device, points, frame))
+        if (bins := gains.measure(model, dataset, device, points)) is not None:
+            with atomic_write(folder / gains.FILE) as temporary:
+                bins.to_csv(temporary, index=False)
         records.write(folder / "records.parquet", frame)
         seconds = time.perf_counter() - started
         provenance.update(

@@ -13,8 +13,8 @@ from benchmark.training.progress import Progress
 
 #: What a training leaves, what is made from that, and the pipeline's mark that there is such a training.
 RESULTS = (
-    "model.safetensors", "history.csv", "records.parquet", "decisions.parquet", "costs.json", "latency.csv",
-    "resources.csv", "trained",
+    "model.safetensors", "history.csv", "records.parquet", "decisions.parquet", "gains.csv", "costs.json",
+    "latency.csv", "resources.csv", "trained",
 )  # fmt: skip
 
 

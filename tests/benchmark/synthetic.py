@@ -175,6 +175,7 @@ class Experiment:
             history["reward"] = 0.8 - 0.3 / epochs
             for action in range(LAYERS + 1):
                 history[f"choice{action}"] = 1 / (LAYERS + 1)
+            gains_of(run.seed).to_csv(folder / "gains.csv", index=False)
         history.to_csv(folder / "history.csv", index=False)
 
     def write_description(self, run: Run, results: Path) -> None:
@@ -247,6 +248,13 @@ class Experiment:
     def with_method(self, name: str, **truth: object) -> "Experiment":
         """The same experiment with another truth for one method."""
         return replace(self, methods={**self.methods, name: replace(self.methods[name], **truth)})  # type: ignore[arg-type]
+
+
+def gains_of(seed: int) -> pd.DataFrame:
+    """Gains of an agent that expects twice what comes of a layer."""
+    bins = pd.MultiIndex.from_product([range(1, LAYERS + 1), range(10)], names=["layer", "bin"]).to_frame(index=False)
+    predicted = (bins["bin"] - 2 + seed) * bins["layer"] / 100
+    return bins.assign(decisions=60, samples=50, predicted=predicted, realised=predicted / 2, error=0.01)
 
 
 def component_macs(truth: Truth) -> dict[str, int]:

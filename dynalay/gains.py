@@ -1,0 +1,56 @@
+"""What the agent expects of evaluating a layer, against what comes of it.
+
+Where every plan of a sample was run, both outcomes of each decision are known: the answer with the layer and the answer
+without it. Their difference is the realised gain. The agent's predictions are calibrated if decisions of equal
+prediction have realised gains of that mean.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dynalay import plans
+from dynalay.trace import Gains
+
+
+@torch.no_grad()
+def gains(
+    agent: plans.PlanAgent, outcomes: plans.Outcomes, table: Tensor, costs: Tensor, prices: Sequence[float]
+) -> Gains:
+    """The decisions that the recorded samples come to when the agent decides at each of several prices.
+
+    With the layer and without it, a sample follows the best plan that is then left.
+
+    Args:
+        agent: whose predictions to compare.
+        outcomes: of all plans.
+        table: the plans, int64 [plans, layers].
+        costs: of each plan in units of the bare pass, [plans].
+        prices: of compute.
+    """
+    device = table.device
+    worth = plans.predicted(agent, outcomes)
+    found = [
+        Gains(*(torch.empty(0, dtype=dtype, device=device) for dtype in (torch.int64,) * 2 + (torch.float32,) * 2))
+    ]
+    for price in torch.tensor(prices, device=device):
+        plan = torch.zeros(len(outcomes.correct), dtype=torch.int64, device=device)
+        for (path, layer), predictions in worth.items():
+            evaluated = torch.tensor(path, device=device)
+            # Those whose plan so far has led here.
+            here = (table[plan, :layer] == evaluated[:layer]).all(dim=1) & (table[plan, layer] >= evaluated[layer])
+            rows = here.nonzero().squeeze(1)
+            open_ = plans.possible(table, evaluated[None], layer)
+            goes_on = table[:, layer] > evaluated[layer]
+            expected, came = predictions[rows], outcomes.correct[rows]
+            plan[rows] = plans.best(expected, open_, costs, price)
+            if (open_ & goes_on).any() and (open_ & ~goes_on).any():
+                with_it, without = (
+                    plans.best(expected, open_ & side, costs, price)[:, None] for side in (goes_on, ~goes_on)
+                )
+                predicted, realised = (
+                    (each.gather(1, with_it) - each.gather(1, without)).squeeze(1) for each in (expected, came)
+                )
+                found.append(Gains(torch.full_like(rows, layer + 1), rows, predicted, realised))
+    return Gains.joined(found)

@@ -42,7 +42,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
         ends = [shown["predicted"].min(), shown["predicted"].max()]
         panel.plot(ends, ends, color="0.5", linewidth=0.8, linestyle="--", zorder=1)
         for layer, part in shown.groupby("layer"):
-            colour = action_look(layer)["color"]
+            colour = action_look(layer)["facecolor"]
             panel.errorbar(
                 part["predicted"], part["realised"], yerr=1.96 * part["error"],
                 color=colour, marker="o", markersize=3, linewidth=1, elinewidth=0.8, label=action_name(layer),

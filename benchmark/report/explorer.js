@@ -181,7 +181,7 @@ function looks(step) {
     const strip = make("svg", { viewBox: `0 0 ${shades.length} 1`, preserveAspectRatio: "none", role: "img", "aria-label": `${key}: ${shades.length} numbers` });
     strip.append(...shades.map((shade, index) => make("rect", { x: index, y: 0, width: 1.02, height: 1, fill: `hsl(${230 - (170 * shade) / 255} 70% ${25 + shade / 6}%)` })));
     const { low, high } = method.seen[key];
-    return [make("p", { class: "soft small" }, `${key}, from ${number(low)} (blue) to ${number(high)} (yellow)`), strip];
+    return [make("p", { class: "soft small" }, `It saw ${key}, from ${number(low)} (blue) to ${number(high)} (yellow).`), strip];
   });
 }
 
@@ -238,7 +238,7 @@ function show() {
   const verdict = isRight(state.sample, last) ? "right" : `wrong, it is ${name(content.labels[state.sample])}`;
   $("outcome").replaceChildren(
     `${state.method} answers `, make("b", {}, name(last.classes[0])), ` (${verdict}) with ${percent(last.probabilities[0])}, for `,
-    make("b", {}, `${short(last.macs)} MACs`), ` after ${taken.length - 1} decisions.`, facts.length ? ` ${facts.join("; ")}.` : "",
+    make("b", {}, `${short(last.macs)} MACs`), ` after ${taken.length - 1} decisions.`, facts.length ? ` Of this sample: ${facts.join("; ")}.` : "",
   );
   $("nothing").textContent = taken.length === 1 ? "This method decided nothing here: it computed its answer in one go." : "";
   drawPicture();

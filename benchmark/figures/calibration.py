@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
-from benchmark.figures._style import Style, action_look, action_name, per_agent, shares, whose
+from benchmark.figures._palette import layer_look
+from benchmark.figures._style import Style, action_name, per_agent, shares, whose
 
 
 def applies(configuration: Configuration) -> bool:
@@ -42,10 +43,9 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
         ends = [shown["predicted"].min(), shown["predicted"].max()]
         panel.plot(ends, ends, color="0.5", linewidth=0.8, linestyle="--", zorder=1)
         for layer, part in shown.groupby("layer"):
-            colour = action_look(layer)["facecolor"]
             panel.errorbar(
-                part["predicted"], part["realised"], yerr=1.96 * part["error"],
-                color=colour, marker="o", markersize=3, linewidth=1, elinewidth=0.8, label=action_name(layer),
+                part["predicted"], part["realised"], yerr=1.96 * part["error"], **layer_look(layer),
+                markersize=3, linewidth=1, elinewidth=0.8, label=action_name(layer),
             )  # fmt: skip
         shares(panel.xaxis)
         shares(panel.yaxis)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 import torch
@@ -22,8 +21,9 @@ from benchmark.errors import UserError
 from benchmark.evaluation import decisions
 from benchmark.figures import Evidence
 from benchmark.figures.gallery import compose, encode
+from benchmark.report.templating import fill
 
-_HERE = Path(__file__).parent
+_STYLE = Path(__file__).with_name("explorer.css")
 #: Bytes of all datasets together, as they stand in the page; where there is more, fewer samples are shown.
 LARGEST = 8_000_000
 #: Classes shown of each answer, pixels of a picture's longer side, and pictures in a row of the sheet.
@@ -39,16 +39,13 @@ def render(evidence: Evidence) -> str:
         if sum(map(len, packed.values())) <= LARGEST or samples == 1:
             break
         samples = samples // 2
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("explorer.html").render(
+    return fill(
+        "explorer.html",
+        ("theme", "explorer") if packed else ("theme",),
         experiment=evidence.configuration.experiment,
         packed=packed,
         holes=holes,
-        css=(_HERE / "page.css").read_text(encoding="utf-8") + (_HERE / "explorer.css").read_text(encoding="utf-8"),
-        script=(_HERE / "explorer.js").read_text(encoding="utf-8"),
+        own_css=_STYLE.read_text(encoding="utf-8"),
     )
 
 

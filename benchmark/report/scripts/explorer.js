@@ -1,25 +1,3 @@
-"use strict";
-const $ = (id) => document.getElementById(id);
-
-// Theme: the reader's system decides until the button is used; a page from a file may have no storage.
-{
-  const stored = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
-  const root = document.documentElement;
-  const isDark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const show = () => {
-    $("theme").textContent = isDark() ? "Light" : "Dark";
-    $("theme").setAttribute("aria-label", `Change to ${isDark() ? "light" : "dark"} colours`);
-  };
-  if (stored()) root.dataset.theme = stored();
-  $("theme").addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* then it lasts as long as the page */ }
-    show();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
-  show();
-}
-
 // Elements and numbers.
 const make = (name, attributes = {}, ...children) => {
   const svg = ["svg", "path", "circle", "text", "rect", "title"].includes(name);

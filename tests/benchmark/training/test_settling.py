@@ -101,7 +101,8 @@ def test_a_method_settles_once_in_evaluation_mode_on_what_was_learnt_and_on_what
 
     monkeypatch.setattr(DynaLay, "settle", settle)
     monkeypatch.setattr("benchmark.training.batches.EVALUATION_IMAGES", 24)
-    assert Miniature(tmp_path, undisturbed.data, CHANGES)("train") == 0
+    plain = CHANGES | {"recipe/augmentation": {}}
+    assert Miniature(tmp_path, undisturbed.data, plain)("train") == 0
     ((training, (first, second, unseen)),) = found
     assert not training
     assert not torch.equal(first, second), "another order"

@@ -260,7 +260,7 @@ class AdaptiveClassifier(Pretrained, ABC):
         """
         return 0
 
-    def gains(self, images: Tensor, labels: Tensor, points: Sequence[OperatingPoint]) -> Gains | None:
+    def gains(self, images: Images, labels: Labels, points: Sequence[OperatingPoint]) -> Gains | None:
         """What an agent expects of each layer against what comes of it; None for a method that predicts no gains.
 
         Args:

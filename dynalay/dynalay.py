@@ -15,23 +15,19 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from dynalay import paths, plans
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState, evaluating
 from dynalay.components import Component
 from dynalay.gains import gains
 from dynalay.meter import Meter
+from dynalay.sandwich import random_paths, sandwich_loss
 from dynalay.sleeping import BarePass, SleepingNetwork
-from dynalay.sweep import Path, Sweep
+from dynalay.sweep import Path, Sweep, note_actions
 from dynalay.trace import Gains
 
 #: Prices from which the curve's are picked, so that they spread it evenly; in worth for one bare pass.
 PRICES = tuple(10 ** (exponent / 16) for exponent in range(0, -5 * 16 - 1, -1))
-#: Weights of the bare pass and of the paths in between in the loss; the full path has weight 1.
-BARE_WEIGHT, BETWEEN_WEIGHT = 0.5, 1.0
-#: The full path's answers, softened by this temperature, are this share of what the other paths learn.
-TEMPERATURE, DISTILLED = 2.0, 0.5
 #: Each batch is split into so many parts, each with a random path, of at least so many samples for its statistics.
 PARTS, SMALLEST_PART = 4, 8
 #: A control whose paths begin with a bare pass.
@@ -176,7 +172,7 @@ class DynaLay(AdaptiveClassifier):
         else:
             sweep = Sweep(self.network, meter, bare=self.network.bare(images, meter))
             logits = self._choose(sweep, point)
-        _note(meter, sweep.evaluated, self.evaluations)
+        note_actions(meter, sweep.evaluated, self.evaluations)
         return logits
 
     def _choose(self, sweep: Sweep, point: OperatingPoint) -> Tensor:
@@ -214,7 +210,7 @@ class DynaLay(AdaptiveClassifier):
                 rows = (followed == paths.table([path], images.device)).all(dim=1) & (passed == exits)
                 logits[rows] = answers[path][rows].to(logits.dtype)
                 meter.executions[rows] = executions(path, point, exits)
-            _note(meter, followed, self.evaluations)
+            note_actions(meter, followed, self.evaluations)
             yield logits, meter
 
     def _executions(self, image: Tensor, path: Path, point: OperatingPoint, passed: int) -> Tensor:
@@ -296,35 +292,6 @@ class DynaLay(AdaptiveClassifier):
         return (meter.macs(component_macs) - unit).float() / unit
 
 
-def random_paths(count: int, layers: int, evaluations: int, generator: torch.Generator) -> Tensor:
-    """Paths for training: int64 [count, layers].
-
-    Each has a probability of its own. A layer is evaluated until a draw says otherwise, and one layer at least.
-    """
-    device = generator.device
-    found = torch.zeros(count, layers, dtype=torch.int64, device=device)
-    while len(empty := (~found.any(dim=1)).nonzero().squeeze(1)):
-        probability = torch.rand(len(empty), 1, 1, generator=generator, device=device)
-        drawn = torch.rand(len(empty), layers, evaluations, generator=generator, device=device) < probability
-        found[empty] = drawn.long().cumprod(dim=2).sum(dim=2)
-    return found
-
-
-def sandwich_loss(full: Tensor, bare: Tensor, between: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """See `DynaLay.training_loss`; all logits are [batch, classes], and those in between count by their mean."""
-    softened = (full.detach() / TEMPERATURE).softmax(dim=1)
-
-    def taught(logits: Tensor) -> Tensor:
-        logits = logits.float()
-        divergence = functional.kl_div((logits / TEMPERATURE).log_softmax(dim=1), softened, reduction="batchmean")
-        return (1 - DISTILLED) * functional.cross_entropy(logits, labels) + DISTILLED * TEMPERATURE**2 / 2 * divergence
-
-    loss = functional.cross_entropy(full, labels) + BARE_WEIGHT * taught(bare)
-    if between:
-        loss = loss + BETWEEN_WEIGHT * torch.stack([taught(logits) for logits in between]).mean()
-    return loss / (1 + BARE_WEIGHT + BETWEEN_WEIGHT * bool(between))
-
-
 def evenly_spread(costs: Mapping[float, float], count: int) -> list[float]:
     """Of many prices, those whose mean costs lie nearest to `count` even steps; the highest first, none twice.
 
@@ -355,14 +322,3 @@ def _rows(*columns: Tensor) -> list[list[int]]:
         torch.cat([column.reshape(len(column), -1) for column in columns], dim=1).unique(dim=0).tolist()
     )
     return found
-
-
-def _note(meter: Meter, evaluated: Tensor, most: int) -> None:
-    """As actions: the layer of the first, the second ... evaluation, from 1; then 0 for the answer."""
-    batch, layers = evaluated.shape
-    ends = evaluated.cumsum(dim=1)
-    for action in range(1, layers * most + 1):
-        layer = torch.searchsorted(ends, torch.full((batch, 1), action, device=ends.device)).squeeze(1) + 1
-        taken = ends[:, -1]
-        noted = torch.where(action <= taken, layer, torch.eq(taken, action - 1).long() - 1)
-        meter.note(f"action{action}", noted)

@@ -182,3 +182,20 @@ class Sweep:
             layers = [layer for layer, of in enumerate(self.network.stages) if of == lower]
             key = key + (self.evaluated[:, layers].any(dim=1).long() << lower)
         return key
+
+
+def note_actions(meter: Meter, evaluated: Tensor, most: int) -> None:
+    """Note evaluations as actions: the layer of the first, the second and so on, from 1; then 0 for the answer.
+
+    Args:
+        meter: takes the notes "action1", "action2" and so on.
+        evaluated: how often each sample has evaluated each layer, int64 [batch, layers].
+        most: how often each may be evaluated.
+    """
+    batch, layers = evaluated.shape
+    ends = evaluated.cumsum(dim=1)
+    for action in range(1, layers * most + 1):
+        layer = torch.searchsorted(ends, torch.full((batch, 1), action, device=ends.device)).squeeze(1) + 1
+        taken = ends[:, -1]
+        noted = torch.where(action <= taken, layer, torch.eq(taken, action - 1).long() - 1)
+        meter.note(f"action{action}", noted)

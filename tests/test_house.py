@@ -102,6 +102,11 @@ def test_every_folder_and_file_of_the_benchmark_is_a_known_room():
     assert found == {room for rooms in ROOMS for room in rooms}
 
 
+def test_no_source_is_too_long_to_read():
+    lengths = {path: len(path.read_text().splitlines()) for package in LAYERS for path in sources(package)}
+    assert {path.name: length for path, length in lengths.items() if length > 330} == {}
+
+
 def test_no_modules_import_each_other_in_a_circle():
     """Also through several steps; imports inside functions count."""
     files = {path: path.relative_to(ROOT).with_suffix("") for package in LAYERS for path in sources(package)}

@@ -14,12 +14,11 @@ from collections.abc import Callable
 import torch
 from safetensors.torch import load, save
 
-from benchmark.contract import subject, telling
+from benchmark.contract import fast_inference, subject, telling
 from benchmark.contract.operator_count import operator_macs
 from benchmark.contract.subject import BATCH, CLASSES, SHAPE, Method, classify, few, one_by_one, toy
 from benchmark.experiment.space import search_space
 from dynalay.classifier import TrainingState
-from dynalay.components import component_costs
 from dynalay.meter import Meter
 
 
@@ -252,41 +251,6 @@ def predictions_are_those_of_classify_and_say_what_they_cost(method: Method) -> 
         assert torch.equal(prediction.macs, meter.macs(model.component_macs())), point
 
 
-def fast_inference_counts_and_answers_alike(method: Method) -> None:
-    model, points, _, _ = method.trained
-    fixed = model.for_inference()
-    images, _ = toy(40, seed=19)
-    for point in points[:: max(1, len(points) // 12)]:
-        logits, meter = classify(model, images, point)
-        fast_meter = Meter(fixed.inference_components(), len(images))
-        with torch.inference_mode():
-            fast = fixed.classify(images, point, fast_meter)
-        assert torch.equal(fast_meter.executions, meter.executions), point
-        torch.testing.assert_close(fast, logits, rtol=1e-3, atol=1e-4)
-        for note, values in fast_meter.notes.items():
-            torch.testing.assert_close(values, meter.notes[note], rtol=1e-2, atol=1e-4, equal_nan=True)
-
-
-def fast_inference_runs_what_it_counts(method: Method) -> None:
-    """Rows as counted; for a sample alone, exactly the operators of the optimised components that the meter counts."""
-    model, points, _, _ = method.trained
-    components = model.for_inference().inference_components()
-    macs = torch.tensor([cost.macs for cost in component_costs(components).values()])
-    images, _ = toy(16, seed=20)
-    for point in points[:: max(1, len(points) // 4)]:
-        meter = Meter(components, 16)
-        seen, handles = subject.rows_seen(meter)
-        with torch.inference_mode():
-            model.classify(images, point, meter)
-        for handle in handles:
-            handle.remove()
-        assert {key: seen[key] for key in components} == subject.executed(meter), point
-        alone = Meter(components, 1)
-        with torch.no_grad():
-            counted = operator_macs(functools.partial(model.classify, images[:1], point, alone))
-        assert alone.macs(macs).item() == counted, point
-
-
 def double_and_bfloat16_models_classify(method: Method) -> None:
     model, points, _, _ = method.trained
     images, _ = toy(30, seed=17)
@@ -356,8 +320,7 @@ CHECKS: tuple[Callable[[Method], None], ...] = (
     training_runs_its_components_through_the_meter_too,
     forward_gives_logits_that_a_loss_can_use,
     predictions_are_those_of_classify_and_say_what_they_cost,
-    fast_inference_counts_and_answers_alike,
-    fast_inference_runs_what_it_counts,
+    *fast_inference.CHECKS,
     double_and_bfloat16_models_classify,
     training_is_repeatable_from_its_random_stream,
     a_model_is_its_saved_weights,

@@ -243,7 +243,8 @@ def forward_gives_logits_that_a_loss_can_use(method: Method) -> None:
 def predictions_are_those_of_classify_and_say_what_they_cost(method: Method) -> None:
     model, points, _, _ = method.trained
     images, _ = toy(6, seed=16)
-    for point in points[:: max(1, len(points) // 4)]:
+    own = [point for point in points if point.policy == "own"]
+    for point in own[:: max(1, len(own) // 4)]:
         logits, meter = classify(model, images, point)
         prediction = model.predict(images, point=point)
         torch.testing.assert_close(prediction.logits, logits, rtol=1e-3, atol=1e-4)

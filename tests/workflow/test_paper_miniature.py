@@ -26,12 +26,17 @@ DATASETS = {
     "ising": {"size": 8, "train": 16, "validation": 8, "test": 8},
     "parity": {"size": 4, "train": 16, "validation": 8, "test": 8},
 }
+#: The kinds that are run, each once, with small networks; the contract runs all kinds.
 NETWORKS = {
+    "static": {"channels": [4, 4, 4], "strides": [1, 2, 2]},
     "resnet": {"depth": 8, "channels": [4, 4, 4]},
     "act": {"depth": 14, "channels": [4, 4, 4], "points": 2},
     "branchynet": {"depth": 8, "channels": [4, 4, 4], "exits": [1], "points": 2},
-    "dynalay": {"channels": [4, 4, 4], "rounds": 1, "iterations": 2, "points": 2, "controls": False},
-}
+    "dynalay": {
+        "layers": [1, 1, 1], "channels": [4, 4, 4], "strides": [1, 2, 2], "points": 2, "controls": False,
+        "agent_samples": 20, "agent_steps": 5,
+    },
+}  # fmt: skip
 
 
 def lay_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +88,12 @@ def write_miniature(path: Path) -> None:
         entry.setdefault("recipe", {}).pop("epochs", None)
         entry.pop("methods", None)
     paper["recipe"] |= {"epochs": 1, "batch_size": 8}
-    for label, entry in paper["methods"].items():
-        entry["parameters"] = NETWORKS[entry.get("kind", label)]
+    kinds = {label: entry.get("kind", label) for label, entry in paper["methods"].items()}
+    chosen = {kind: label for label, kind in reversed(kinds.items()) if kind in NETWORKS}  # the first of each
+    paper["methods"] = {
+        label: {**paper["methods"][label], "parameters": NETWORKS[kind]} for kind, label in chosen.items()
+    }
+    paper["reference"] = chosen["resnet"]
     path.write_text(yaml.safe_dump(paper))
 
 
@@ -119,6 +128,6 @@ def test_every_method_runs_on_every_dataset_of_the_paper(tmp_path, monkeypatch, 
     for label in (*experiment.datasets, *experiment.methods):
         assert label in tables
     capsys.readouterr()
-    speed = ["--images-per-second", "cifar10/resnet20=1000", "--device", "cuda"]
+    speed = ["--images-per-second", "cifar10/resnet8=1000", "--device", "cuda"]
     assert main(["estimate", "--config", str(path), "--data", str(folder), *speed]) == 0
     assert f"{len(experiment.runs())} runs" in capsys.readouterr().out

@@ -29,7 +29,11 @@ SOUND: dict[str, Any] = {
     },
     "methods": {
         "resnet8": {"kind": "resnet", "parameters": {"depth": 8, "channels": [8, 16, 32]}},
-        "dynalay": {"parameters": {"rounds": 3, "gradient": "phantom"}, "recipe": {"learning_rate": 1}},
+        "dynalay": {
+            "kind": "workshop",
+            "parameters": {"rounds": 3, "gradient": "phantom"},
+            "recipe": {"learning_rate": 1},
+        },
     },
 }
 

@@ -13,7 +13,7 @@ from benchmark.experiment.runs import Run
 METHODS = {
     "resnet8": {"kind": "resnet", "parameters": {"depth": 8}},
     "narrow": {"kind": "resnet", "parameters": {"depth": 8, "channels": [4, 8, 8]}},
-    "dynalay": {},
+    "dynalay": {"kind": "workshop"},
 }
 
 

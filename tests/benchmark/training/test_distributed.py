@@ -25,7 +25,6 @@ from tests.benchmark.miniature import Miniature
 # Without an FPI layer nothing is sampled, and plain SGD does not magnify differences in rounding.
 SAMPLES_NOTHING = {
     "methods/network/parameters/fpi": [False],
-    "methods/network/parameters/joint_share": 0.0,
     "recipe/optimizer": "sgd",
     "recipe/learning_rate": 0.05,
 }

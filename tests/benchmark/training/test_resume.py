@@ -31,7 +31,8 @@ def assert_same(disturbed: Miniature, undisturbed: Miniature) -> None:
     assert disturbed.outcome() == undisturbed.outcome()
     pd.testing.assert_frame_equal(disturbed.history(), undisturbed.history())
     names = {path.name for path in disturbed.run.iterdir()}
-    assert names == {".lock", "run.json", "history.csv", "model.safetensors", "costs.json", "records.parquet"}
+    results = {"run.json", "history.csv", "model.safetensors", "costs.json", "records.parquet", "decisions.parquet"}
+    assert names == {".lock", *results}
 
 
 def kill_after_an_epoch(miniature: Miniature) -> None:

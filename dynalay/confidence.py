@@ -22,3 +22,8 @@ def sureness(logits: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows 3"]:
     """Highest probability, `entropy`, and margin of the two highest: [rows, 3], from logits [rows, classes]."""
     highest = logits.float().softmax(dim=1).topk(2, dim=1).values
     return torch.stack([highest[:, 0], entropy(logits), highest[:, 0] - highest[:, 1]], dim=1)
+
+
+def answer_features(logits: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows features"]:
+    """`sureness`, probabilities, logits / 4: [rows, 3 + 2 classes]."""
+    return torch.cat([sureness(logits), logits.softmax(dim=1), logits / 4], dim=1)

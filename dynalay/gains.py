@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dynalay import plans
+from dynalay.sweep import Path
 from dynalay.trace import Gains
 
 
@@ -34,23 +35,22 @@ def gains(
     found = [
         Gains(*(torch.empty(0, dtype=dtype, device=device) for dtype in (torch.int64,) * 2 + (torch.float32,) * 2))
     ]
-    for price in torch.tensor(prices, device=device):
-        plan = torch.zeros(len(outcomes.correct), dtype=torch.int64, device=device)
-        for (path, layer), predictions in worth.items():
-            evaluated = torch.tensor(path, device=device)
-            # Those whose plan so far has led here.
-            here = (table[plan, :layer] == evaluated[:layer]).all(dim=1) & (table[plan, layer] >= evaluated[layer])
-            rows = here.nonzero().squeeze(1)
-            open_ = plans.possible(table, evaluated[None], layer)
-            goes_on = table[:, layer] > evaluated[layer]
-            expected, came = predictions[rows], outcomes.correct[rows]
-            plan[rows] = plans.best(expected, open_, costs, price)
-            if (open_ & goes_on).any() and (open_ & ~goes_on).any():
-                with_it, without = (
-                    plans.best(expected, open_ & side, costs, price)[:, None] for side in (goes_on, ~goes_on)
-                )
-                predicted, realised = (
-                    (each.gather(1, with_it) - each.gather(1, without)).squeeze(1) for each in (expected, came)
-                )
-                found.append(Gains(torch.full_like(rows, layer + 1), rows, predicted, realised))
+    for price in prices:
+
+        def compare(state: tuple[Path, int], rows: Tensor, open_: Tensor, price: float = price) -> None:
+            path, layer = state
+            goes_on = table[:, layer] > path[layer]
+            if not ((open_ & goes_on).any() and (open_ & ~goes_on).any()):
+                return
+            expected, came = worth[state][rows], outcomes.correct[rows]
+            with_it, without = (
+                plans.best(expected, open_ & side, costs, torch.tensor(price, device=device))[:, None]
+                for side in (goes_on, ~goes_on)
+            )
+            predicted, realised = (
+                (each.gather(1, with_it) - each.gather(1, without)).squeeze(1) for each in (expected, came)
+            )
+            found.append(Gains(torch.full_like(rows, layer + 1), rows, predicted, realised))
+
+        plans.ends(worth, table, costs, price, compare)
     return Gains.joined(found)

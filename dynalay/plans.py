@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dynalay.confidence import sureness
+from dynalay.confidence import answer_features
 from dynalay.meter import Meter
 from dynalay.options import report
 from dynalay.sleeping import SleepingNetwork
@@ -56,10 +56,9 @@ class PlanAgent(nn.Module):
         self, seen: int, network: SleepingNetwork, plans: Sequence[Path], hidden: int = 64, dropout: float = 0.2
     ) -> None:
         super().__init__()
-        layers = len(network.stages)
         self.seen = seen
         #: What it sees, which layers were evaluated how often, and which layer it stands before.
-        self.inputs = seen + 2 * layers
+        self.inputs = seen + 2 * len(network.stages)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.zeros(seen))
@@ -114,11 +113,6 @@ def see(sweep: Sweep, layer: int, rows: Tensor) -> Tensor:
         ],
         dim=1,
     )
-
-
-def answer_features(logits: Tensor) -> Tensor:
-    """Top probability, entropy (over that of chance), margin, probabilities, logits / 4: [rows, 3 + 2 classes]."""
-    return torch.cat([sureness(logits), logits.softmax(dim=1), logits / 4], dim=1)
 
 
 def possible(table: Tensor, evaluated: Tensor, layer: int) -> Tensor:
@@ -234,8 +228,7 @@ def record(network: SleepingNetwork, images: Tensor, labels: Tensor, plans: Sequ
         if sweep.unseen.any():  # where the agent would be asked
             seen[tuple(sweep.evaluated[0].tolist()), layer] = see(sweep, layer, rows)
 
-    bare = network.bare(images, meter)
-    answers = Sweep(network, meter, bare=bare).follow_all(plans, visit)
+    answers = Sweep(network, meter, bare=network.bare(images, meter)).follow_all(plans, visit)
     logits = torch.stack([answers[plan].float() for plan in plans], dim=1)
     return Outcomes(seen, logits, (logits.argmax(dim=2) == labels[:, None]).float())
 
@@ -246,7 +239,13 @@ def predicted(agent: PlanAgent, outcomes: Outcomes) -> dict[tuple[Path, int], Te
     return {state: agent(seen) for state, seen in outcomes.seen.items()}
 
 
-def ends(worth: dict[tuple[Path, int], Tensor], table: Tensor, costs: Tensor, price: float) -> Tensor:
+def ends(
+    worth: dict[tuple[Path, int], Tensor],
+    table: Tensor,
+    costs: Tensor,
+    price: float,
+    visit: Callable[[tuple[Path, int], Tensor, Tensor], None] = lambda state, rows, open_: None,
+) -> Tensor:
     """The plan that each recorded sample ends with when the agent decides: int64 [samples].
 
     Args:
@@ -254,15 +253,16 @@ def ends(worth: dict[tuple[Path, int], Tensor], table: Tensor, costs: Tensor, pr
         table: the plans, int64 [plans, layers].
         costs: of each plan, [plans].
         price: of compute.
+        visit: called before each decision with the state, the samples in it and the plans that are possible.
     """
-    samples = len(next(iter(worth.values())))
-    plan = torch.zeros(samples, dtype=torch.int64, device=table.device)
+    plan = torch.zeros(len(next(iter(worth.values()))), dtype=torch.int64, device=table.device)
     for (path, layer), predictions in worth.items():
         evaluated = torch.tensor(path, device=table.device)
         # Those whose plan so far has led here.
         here = (table[plan, :layer] == evaluated[:layer]).all(dim=1) & (table[plan, layer] >= evaluated[layer])
         rows = here.nonzero().squeeze(1)
         open_ = possible(table, evaluated[None], layer)
+        visit((path, layer), rows, open_)
         plan[rows] = best(predictions[rows], open_, costs, torch.tensor(price, device=table.device))
     return plan
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dynalay import plans
 from dynalay.components import Component, component_costs
-from dynalay.confidence import entropy
+from dynalay.confidence import answer_features, entropy
 from dynalay.meter import Meter
 from dynalay.paths import fixed_paths, table
 from dynalay.sleeping import SleepingNetwork
@@ -251,7 +251,7 @@ def test_the_answers_features_are_what_they_say():
     expected: list[Any] = [
         probability[0, 0], entropy(logits)[0], probability[0, 0] - probability[0, 1], *probability[0], *logits[0] / 4
     ]  # fmt: skip
-    torch.testing.assert_close(plans.answer_features(logits)[0], torch.stack(expected))
+    torch.testing.assert_close(answer_features(logits)[0], torch.stack(expected))
 
 
 def test_components_of_a_toy_are_counted():

@@ -9,29 +9,35 @@ states it or it is ours, and has the evidence.
 """
 
 import functools
-import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, Literal
 
 import torch
+from jaxtyping import Float, Int32
 from torch import Tensor
 
 from dynalay import paths, plans
-from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState, evaluating
+from dynalay.classifier import (
+    AdaptiveClassifier,
+    Images,
+    Labels,
+    Logits,
+    Loss,
+    OperatingPoint,
+    TrainingState,
+    evaluating,
+)
 from dynalay.components import Component
 from dynalay.gains import gains
 from dynalay.meter import Meter
+from dynalay.outcomes import FIT_BATCH, Outcomes, ends, fit, predicted, record
 from dynalay.sandwich import random_paths, sandwich_loss
 from dynalay.sleeping import BarePass, SleepingNetwork
 from dynalay.sweep import Path, Sweep, note_actions
 from dynalay.trace import Gains
 
-#: Prices from which the curve's are picked, so that they spread it evenly; in worth for one bare pass.
-PRICES = tuple(10 ** (exponent / 16) for exponent in range(0, -5 * 16 - 1, -1))
 #: Each batch is split into so many parts, each with a random path, of at least so many samples for its statistics.
 PARTS, SMALLEST_PART = 4, 8
-#: A control whose paths begin with a bare pass.
-_AFTER_BARE = OperatingPoint(0, "entropy", (0.0, (), ()))
 #: How often the same samples are read for the agent, with other augmentations each time.
 READINGS = 5
 #: Of the samples that the agent is fitted on, the share that the network was not trained on.
@@ -106,15 +112,18 @@ class DynaLay(AdaptiveClassifier):
     # Training of the network
 
     def training_loss(
-        self, images: Tensor, labels: Tensor, meter: Meter, state: TrainingState
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self, images: Images, labels: Labels, meter: Meter, state: TrainingState
+    ) -> tuple[Loss, dict[str, Tensor]]:
         """The sandwich rule (Yu & Huang 2019): in every step the full path, the bare pass, and paths in between.
 
         loss = [CE(full) + 0.5 l(bare) + l(between)] / 2.5, where the full path also teaches the others:
         l = 0.5 CE + 0.5 T^2/2 KL(softened full answer, softened answer), T = 2.
         """
         bare = self.network.bare(images, meter)
-        full, between = (self._along if self.layers == 1 else self._random)(bare, meter, state.generator)
+        if self.layers == 1:
+            full, between = self._along(bare, meter)
+        else:
+            full, between = self._random(bare, meter, state.generator)
         loss = sandwich_loss(full.float(), bare.logits, between, labels)
         named = {"full": full, "bare": bare.logits} | ({"between": between[-1]} if between else {})
         return loss, {
@@ -122,7 +131,7 @@ class DynaLay(AdaptiveClassifier):
             for name, logits in named.items()
         }
 
-    def _along(self, bare: BarePass, meter: Meter, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+    def _along(self, bare: BarePass, meter: Meter) -> tuple[Logits, list[Logits]]:
         """Of one layer, every path is the beginning of the full one, so one sweep gives all the answers."""
         sweep = Sweep(self.network, meter, bare=bare)
         sweep.arrive(0)
@@ -132,7 +141,7 @@ class DynaLay(AdaptiveClassifier):
             answers.append(sweep.answer())
         return answers[-1], answers[:-1]
 
-    def _random(self, bare: BarePass, meter: Meter, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+    def _random(self, bare: BarePass, meter: Meter, generator: torch.Generator) -> tuple[Logits, list[Logits]]:
         """The full path, and a random one for each part of the batch."""
         rows = torch.arange(len(bare.logits), device=bare.logits.device)
         everything = torch.full((len(rows), self.layers), self.evaluations, device=rows.device)
@@ -149,22 +158,22 @@ class DynaLay(AdaptiveClassifier):
         unseen: Iterable[tuple[Tensor, Tensor]],
         generator: torch.Generator,
     ) -> int:
-        """Fit the agent to the outcomes of all plans on the trained network; see `dynalay.plans`."""
-        macs, found = 0, list[plans.Outcomes]()
+        """Fit the agent to the outcomes of all plans on the trained network; see `dynalay.outcomes`."""
+        macs, found = 0, list[Outcomes]()
         wanted = round(UNSEEN * self.agent_samples) if self.held_out else 0
         for source, left in ((unseen, wanted), (batches, self.agent_samples - wanted)):
             for images, labels in _first(source, left):
                 meter = Meter(self.components(), len(images), images.device)
-                found.append(plans.record(self.network, images, labels, self.plans, meter))
+                found.append(record(self.network, images, labels, self.plans, meter))
                 macs += int(meter.macs(self.component_macs().to(images.device)).sum())
-        outcomes = plans.Outcomes.joined(found)
-        plans.fit(self.agent, outcomes, self._table(outcomes.correct.device), self.agent_steps, generator)
+        outcomes = Outcomes.joined(found)
+        fit(self.agent, outcomes, self._table(outcomes.correct.device), self.agent_steps, generator)
         asked = self.component_macs()[list(self.components()).index("agent")]
-        return macs + self.agent_steps * plans.BATCH * int(asked)
+        return macs + self.agent_steps * FIT_BATCH * int(asked)
 
     # Inference
 
-    def classify(self, images: Tensor, point: OperatingPoint, meter: Meter) -> Tensor:
+    def classify(self, images: Images, point: OperatingPoint, meter: Meter) -> Logits:
         blind = paths.blind_paths(point, images, self.layers, self.evaluations)
         if blind is not None:
             sweep = Sweep(self.network, meter, images)
@@ -175,7 +184,7 @@ class DynaLay(AdaptiveClassifier):
         note_actions(meter, sweep.evaluated, self.evaluations)
         return logits
 
-    def _choose(self, sweep: Sweep, point: OperatingPoint) -> Tensor:
+    def _choose(self, sweep: Sweep, point: OperatingPoint) -> Logits:
         """The answers where somebody looks: the agent, or a threshold on doubt."""
         assert sweep.bare is not None
         device = sweep.hidden.device
@@ -190,7 +199,7 @@ class DynaLay(AdaptiveClassifier):
             return sweep.follow(paths.table(ways, device)[(doubt(sweep.bare.logits) > threshold).long()])
         return paths.follow_until_sure(sweep, ways[0], lambda logits, passed: doubt(logits) > threshold)
 
-    def classify_at(self, images: Tensor, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
+    def classify_at(self, images: Images, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
         """The agent's points are run; whatever follows fixed paths is read off all paths that any sample follows."""
         components = self.components()
         shared = Meter(components, len(images), images.device)
@@ -213,7 +222,9 @@ class DynaLay(AdaptiveClassifier):
             note_actions(meter, followed, self.evaluations)
             yield logits, meter
 
-    def _executions(self, image: Tensor, path: Path, point: OperatingPoint, passed: int) -> Tensor:
+    def _executions(
+        self, image: Float[Tensor, "1 *shape"], path: Path, point: OperatingPoint, passed: int
+    ) -> Int32[Tensor, "components"]:
         """How often each component runs for one sample that ends with `path` at `point`: int32 [components]."""
         meter = Meter(self.components(), 1, image.device)
         if point.policy not in paths.DOUBT:
@@ -233,36 +244,36 @@ class DynaLay(AdaptiveClassifier):
         found = []
         for images, labels in validation:
             meter = Meter(self.components(), len(images), images.device)
-            found.append(plans.record(self.network, images, labels, self.plans, meter))
-        outcomes = plans.Outcomes.joined(found)
+            found.append(record(self.network, images, labels, self.plans, meter))
+        outcomes = Outcomes.joined(found)
         device = outcomes.correct.device
         table, costs = self._table(device), self._costs.to(device)
-        worth = plans.predicted(self.agent, outcomes)
-        ends = {price: plans.ends(worth, table, costs, price) for price in PRICES}
-        prices = evenly_spread({price: costs[end].mean().item() for price, end in ends.items()}, self.points)
+        worth = predicted(self.agent, outcomes)
+        reached = {price: ends(worth, table, costs, price) for price in plans.PRICES}
+        prices = plans.evenly_spread({price: costs[end].mean().item() for price, end in reached.items()}, self.points)
         own = [OperatingPoint(price) for price in prices]
         if not self.controls:
             return own
-        taken = {price: [self.plans[plan] for plan in ends[price].tolist()] for price in prices}
+        taken = {price: [self.plans[plan] for plan in reached[price].tolist()] for price in prices}
         return own + paths.control_points(taken, self._tried(outcomes))
 
-    def _tried(self, outcomes: plans.Outcomes) -> paths.Tried:
-        costs = self.component_macs().tolist()
-        names = list(self.components())
-        image = torch.zeros(1, *self.image_shape, device=outcomes.logits.device)
-        spent = [self._executions(image, path, _AFTER_BARE, 0).tolist() for path in self.plans]
+    def _tried(self, outcomes: Outcomes) -> paths.Tried:
+        device = outcomes.logits.device
+        images = torch.zeros(len(self.plans), *self.image_shape, device=device)
+        meter = Meter(self.components(), len(images), device)
+        Sweep(self.network, meter, bare=self.network.bare(images, meter)).follow(self._table(device))
         return paths.Tried(
             self.plans,
-            torch.tensor([sum(map(operator.mul, each, costs)) for each in spent]),
-            costs[names.index("head")],
+            meter.macs(self.component_macs().to(device)),
+            int(self.component_macs()[list(meter.components).index("head")]),
             self.network.last,
             outcomes.correct,
             {rule: doubt(outcomes.logits) for rule, doubt in paths.DOUBT.items()},
         )
 
-    def gains(self, images: Tensor, labels: Tensor, points: Sequence[OperatingPoint]) -> Gains:
+    def gains(self, images: Images, labels: Labels, points: Sequence[OperatingPoint]) -> Gains:
         meter = Meter(self.components(), len(images), images.device)
-        outcomes = plans.record(self.network, images, labels, self.plans, meter)
+        outcomes = record(self.network, images, labels, self.plans, meter)
         table, costs = self._table(images.device), self._costs.to(images.device)
         return gains(self.agent, outcomes, table, costs, [point.knob for point in points])
 
@@ -271,16 +282,16 @@ class DynaLay(AdaptiveClassifier):
         """The full path: every layer evaluated as often as may be, whoever decides."""
         return OperatingPoint(1, "always")
 
-    def _table(self, device: torch.device) -> Tensor:
+    def _table(self, device: torch.device) -> plans.Table:
         return paths.table(self.plans, device)
 
     @functools.cached_property
-    def _costs(self) -> Tensor:
+    def _costs(self) -> plans.Costs:
         """What each plan costs beyond the bare pass, the agent's looks included, in units of the bare pass: [plans]."""
         images = torch.zeros(len(self.plans), *self.image_shape, device=next(self.parameters()).device)
         meter = Meter(self.components(), len(images), images.device)
 
-        def own_plan(sweep: Sweep, layer: int, rows: Tensor) -> Tensor:
+        def own_plan(sweep: Sweep, layer: int, rows: plans.Rows) -> plans.Rows:
             sweep.meter("agent", plans.see(sweep, layer, rows), rows=rows)
             return rows
 
@@ -290,19 +301,6 @@ class DynaLay(AdaptiveClassifier):
             unit = meter.macs(component_macs)
             plans.go(Sweep(self.network, meter, bare=bare), self._table(images.device), own_plan)
         return (meter.macs(component_macs) - unit).float() / unit
-
-
-def evenly_spread(costs: Mapping[float, float], count: int) -> list[float]:
-    """Of many prices, those whose mean costs lie nearest to `count` even steps; the highest first, none twice.
-
-    Args:
-        costs: by price, from the highest down.
-        count: 1 or more.
-    """
-    low, high = min(costs.values()), max(costs.values())
-    steps = [low + (high - low) * step / max(1, count - 1) for step in range(count)]
-    chosen = {min(costs, key=lambda price: abs(costs[price] - step)) for step in steps}
-    return sorted(chosen, reverse=True)
 
 
 def _first(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -8,16 +8,17 @@ prediction have realised gains of that mean.
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from dynalay import plans
-from dynalay.sweep import Path
+from dynalay.outcomes import Outcomes, ends, predicted
 from dynalay.trace import Gains
 
 
 @torch.no_grad()
 def gains(
-    agent: plans.PlanAgent, outcomes: plans.Outcomes, table: Tensor, costs: Tensor, prices: Sequence[float]
+    agent: plans.PlanAgent, outcomes: Outcomes, table: plans.Table, costs: plans.Costs, prices: Sequence[float]
 ) -> Gains:
     """The decisions that the recorded samples come to when the agent decides at each of several prices.
 
@@ -31,13 +32,13 @@ def gains(
         prices: of compute.
     """
     device = table.device
-    worth = plans.predicted(agent, outcomes)
+    worth = predicted(agent, outcomes)
     found = [
         Gains(*(torch.empty(0, dtype=dtype, device=device) for dtype in (torch.int64,) * 2 + (torch.float32,) * 2))
     ]
     for price in prices:
 
-        def compare(state: tuple[Path, int], rows: Tensor, open_: Tensor, price: float = price) -> None:
+        def compare(state: plans.State, rows: plans.Rows, open_: Bool[Tensor, "1 plans"], price: float = price) -> None:
             path, layer = state
             goes_on = table[:, layer] > path[layer]
             if not ((open_ & goes_on).any() and (open_ & ~goes_on).any()):
@@ -47,10 +48,10 @@ def gains(
                 plans.best(expected, open_ & side, costs, torch.tensor(price, device=device))[:, None]
                 for side in (goes_on, ~goes_on)
             )
-            predicted, realised = (
+            hoped, realised = (
                 (each.gather(1, with_it) - each.gather(1, without)).squeeze(1) for each in (expected, came)
             )
-            found.append(Gains(torch.full_like(rows, layer + 1), rows, predicted, realised))
+            found.append(Gains(torch.full_like(rows, layer + 1), rows, hoped, realised))
 
-        plans.ends(worth, table, costs, price, compare)
+        ends(worth, table, costs, price, compare)
     return Gains.joined(found)

@@ -8,14 +8,22 @@ the answer now, and its cost is what it costs beyond that; the agent takes the s
 import copy
 
 import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from dynalay.confidence import sureness
 from dynalay.meter import Meter
 from dynalay.sweep import Sweep
 
+Table = Int64[Tensor, "plans layers"]
+Costs = Float[Tensor, "plans"]
+PerRow = Float[Tensor, "rows"]
+Worth = Float[Tensor, "rows plans"]
+Open = Bool[Tensor, "rows plans"]
+Steps = Int64[Tensor, "rows plans"]
 
-def first_steps(table: Tensor, evaluated: Tensor) -> Tensor:
+
+def first_steps(table: Table, evaluated: Int64[Tensor, "rows layers"]) -> Steps:
     """The layer that each plan evaluates next, from 1, or 0 where it answers: int64 [rows, plans].
 
     Args:
@@ -29,8 +37,8 @@ def first_steps(table: Tensor, evaluated: Tensor) -> Tensor:
 
 
 def weighed(
-    worth: Tensor, open_: Tensor, first: Tensor, costs: Tensor, price: Tensor
-) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    worth: Worth, open_: Open, first: Steps, costs: Costs, price: PerRow
+) -> tuple[dict[int, PerRow], dict[int, PerRow]]:
     """Gain and cost of the best plan with each first step, by the step; each [rows], NaN where no plan begins so.
 
     Args:
@@ -55,14 +63,14 @@ def weighed(
 def report(
     sweep: Sweep,
     layer: int,
-    rows: Tensor,
-    seen: Tensor,
-    worth: Tensor,
-    open_: Tensor,
-    plan: Tensor,
-    table: Tensor,
-    costs: Tensor,
-    price: Tensor,
+    rows: Int64[Tensor, "rows"],
+    seen: Float[Tensor, "rows inputs"],
+    worth: Worth,
+    open_: Open,
+    plan: Int64[Tensor, "rows"],
+    table: Table,
+    costs: Costs,
+    price: PerRow,
 ) -> None:
     """Report a decision to the sweep's meter.
 
@@ -100,7 +108,7 @@ def report(
     )
 
 
-def _answer_now(sweep: Sweep, layer: int) -> Tensor:
+def _answer_now(sweep: Sweep, layer: int) -> Float[Tensor, "batch classes"]:
     """The answers [batch, classes] if no further layer were evaluated."""
     aside = copy.copy(sweep)
     aside.meter = Meter(sweep.meter.components, sweep.meter.samples, sweep.hidden.device)

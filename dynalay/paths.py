@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int64, Num
 from torch import Tensor
 
 from dynalay import confidence, policies
@@ -20,6 +21,10 @@ from dynalay.controls import SHARES
 from dynalay.sleeping import SleepingNetwork
 from dynalay.sweep import Path, Sweep
 
+Images = Float[Tensor, "batch channels height width"]
+Logits = Float[Tensor, "batch classes"]
+#: The path of each sample.
+Paths = Int64[Tensor, "batch layers"]
 #: If there are more paths than this, not every one is tried.
 ALL_PATHS = 64
 #: Thresholds tried for each rule.
@@ -48,12 +53,12 @@ def fixed_paths(layers: int, evaluations: int = 1) -> list[Path]:
     return list(dict.fromkeys([empty, full, *others]))
 
 
-def table(paths: Sequence[Path], device: torch.device | str = "cpu") -> Tensor:
+def table(paths: Sequence[Path], device: torch.device | str = "cpu") -> Int64[Tensor, "paths layers"]:
     """The paths as int64 [paths, layers]."""
     return torch.tensor(paths, dtype=torch.int64, device=device)
 
 
-def blind_paths(point: OperatingPoint, images: Tensor, layers: int, evaluations: int) -> Tensor | None:
+def blind_paths(point: OperatingPoint, images: Images, layers: int, evaluations: int) -> Paths | None:
     """The path of each sample, int64 [batch, layers], at a control that does not look; None for one that does."""
     match point.policy:
         case "never" | "always" | "schedule":
@@ -88,7 +93,7 @@ def exits(path: Path, last: int) -> list[Path]:
     return list(dict.fromkeys([*found, path]))
 
 
-def reachable(point: OperatingPoint, images: Tensor, network: SleepingNetwork) -> set[Path]:
+def reachable(point: OperatingPoint, images: Images, network: SleepingNetwork) -> set[Path]:
     """The paths that samples of a batch may end with at a control."""
     blind = blind_paths(point, images, len(network.stages), network.evaluations)
     if blind is not None:
@@ -98,8 +103,8 @@ def reachable(point: OperatingPoint, images: Tensor, network: SleepingNetwork) -
 
 
 def reached(
-    point: OperatingPoint, images: Tensor, answers: Mapping[Path, Tensor], network: SleepingNetwork
-) -> tuple[Tensor, Tensor]:
+    point: OperatingPoint, images: Images, answers: Mapping[Path, Logits], network: SleepingNetwork
+) -> tuple[Paths, Int64[Tensor, "batch"]]:
     """The path that each sample ends with at a control, int64 [batch, layers], and how many exits it passed, [batch].
 
     Args:
@@ -122,7 +127,7 @@ def reached(
     return table(stops, images.device)[passed], passed
 
 
-def follow_until_sure(sweep: Sweep, path: Path, doubtful: Callable[[Tensor, int], Tensor]) -> Tensor:
+def follow_until_sure(sweep: Sweep, path: Path, doubtful: Callable[[Tensor, int], Tensor]) -> Logits:
     """Follow `path`, and stop at the first of its `exits` where the newest answer is not doubtful: [batch, classes].
 
     Args:
@@ -156,11 +161,11 @@ class Tried:
     """
 
     paths: Sequence[Path]
-    macs: Tensor
+    macs: Int64[Tensor, "paths"]
     head: int
     last: int
-    correct: Tensor
-    doubt: Mapping[str, Tensor]
+    correct: Float[Tensor, "samples paths"]
+    doubt: Mapping[str, Float[Tensor, "samples paths"]]
 
 
 def control_points(taken: Mapping[float, Sequence[Path]], tried: Tried) -> list[OperatingPoint]:
@@ -220,11 +225,11 @@ def _thresholds(rule: str, tried: Tried) -> list[tuple[float | Path, ...]]:
     return [settings[index] for index in envelope(torch.cat(costs), torch.cat(accuracies))]
 
 
-def envelope(costs: Tensor, accuracies: Tensor) -> list[int]:
+def envelope(costs: Num[Tensor, "points"], accuracies: Float[Tensor, "points"]) -> list[int]:
     """Indices of the points that no mixture of others beats, in order of cost: the upper concave envelope.
 
     Args:
-        costs: float64 [points].
+        costs: int64 or float64 [points].
         accuracies: float64 [points].
     """
     x, y = costs.tolist(), accuracies.tolist()

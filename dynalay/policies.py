@@ -109,7 +109,7 @@ class AgentPolicy:
 
 
 def uniform(allowed: Bool[Tensor, "actions"], generator: torch.Generator) -> Policy:
-    """Re-evaluates a layer drawn uniformly from those that may be solved; never answers early.  For the warm-up."""
+    """Re-evaluates a layer drawn uniformly from those that may be solved; never answers early."""
     layers = allowed[1:].float()
 
     def policy(state: InnerState, rows: Rows, round_: int, previous: Previous) -> Rows:

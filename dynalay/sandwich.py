@@ -7,8 +7,11 @@ and the paths are ours.
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
+
+Logits = Float[Tensor, "batch classes"]
 
 #: Weights of the bare pass and of the paths in between in the loss; the full path has weight 1.
 BARE_WEIGHT, BETWEEN_WEIGHT = 0.5, 1.0
@@ -16,7 +19,9 @@ BARE_WEIGHT, BETWEEN_WEIGHT = 0.5, 1.0
 TEMPERATURE, DISTILLED = 2.0, 0.5
 
 
-def random_paths(count: int, layers: int, evaluations: int, generator: torch.Generator) -> Tensor:
+def random_paths(
+    count: int, layers: int, evaluations: int, generator: torch.Generator
+) -> Int64[Tensor, "count layers"]:
     """Paths for training: int64 [count, layers].
 
     Each has a probability of its own. A layer is evaluated until a draw says otherwise, and one layer at least.
@@ -30,7 +35,9 @@ def random_paths(count: int, layers: int, evaluations: int, generator: torch.Gen
     return found
 
 
-def sandwich_loss(full: Tensor, bare: Tensor, between: Sequence[Tensor], labels: Tensor) -> Tensor:
+def sandwich_loss(
+    full: Logits, bare: Logits, between: Sequence[Logits], labels: Int64[Tensor, "batch"]
+) -> Float[Tensor, ""]:
     """The loss of `DynaLay.training_loss`, which gives its formula.
 
     Args:
@@ -41,7 +48,7 @@ def sandwich_loss(full: Tensor, bare: Tensor, between: Sequence[Tensor], labels:
     """
     softened = (full.detach() / TEMPERATURE).softmax(dim=1)
 
-    def taught(logits: Tensor) -> Tensor:
+    def taught(logits: Logits) -> Float[Tensor, ""]:
         logits = logits.float()
         divergence = functional.kl_div((logits / TEMPERATURE).log_softmax(dim=1), softened, reduction="batchmean")
         return (1 - DISTILLED) * functional.cross_entropy(logits, labels) + DISTILLED * TEMPERATURE**2 / 2 * divergence

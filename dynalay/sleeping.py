@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,6 +18,10 @@ from dynalay.components import Component
 from dynalay.meter import Meter
 from dynalay.parts import pooled_linear
 from dynalay.rows import replaced, take
+
+Maps = Float[Tensor, "rows channels height width"]
+#: Of integers; in the dtype of the images where costs are counted.
+Keys = Shaped[Tensor, "rows"]
 
 
 class KeyedNorm(nn.Module):
@@ -41,7 +46,7 @@ class KeyedNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(keys, channels))
         self.register_buffer("running_var", torch.ones(keys, channels))
 
-    def forward(self, x: Tensor, key: Tensor) -> Tensor:
+    def forward(self, x: Maps, key: Keys) -> Maps:
         """Each row normalised by the set that its key names; in training, with the statistics of that key's rows.
 
         Args:
@@ -57,7 +62,7 @@ class KeyedNorm(nn.Module):
             whole = replaced(whole, rows, self._normalised(take(x, rows), number))
         return whole
 
-    def _normalised(self, x: Tensor, number: int) -> Tensor:
+    def _normalised(self, x: Maps, number: int) -> Maps:
         return functional.batch_norm(
             x,
             self.running_mean[number],
@@ -82,9 +87,9 @@ class Transition(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.norm = KeyedNorm(outputs, keys)
 
-    def forward(self, below: Tensor, key: Tensor) -> Tensor:
+    def forward(self, below: Float[Tensor, "rows inputs _ _"], key: Keys) -> Float[Tensor, "rows outputs height width"]:
         """The input u [rows, outputs, height, width] from what is below and the key of each row (`Sweep`)."""
-        hidden: Tensor = self.norm(self.conv(functional.relu(below)), key)
+        hidden: Float[Tensor, "rows outputs height width"] = self.norm(self.conv(functional.relu(below)), key)
         return hidden
 
 
@@ -102,7 +107,7 @@ class Look(nn.Module):
         super().__init__()
         self.poolings = 1 if pool == "average" else 2
 
-    def forward(self, state: Tensor) -> Tensor:
+    def forward(self, state: Maps) -> Float[Tensor, "rows numbers"]:
         """[rows, channels, height, width] to [rows, poolings * channels]."""
         active = functional.relu(state)
         means = functional.adaptive_avg_pool2d(active, 1).flatten(1)
@@ -120,8 +125,8 @@ class BarePass:
         logits: the bare answer, [batch, classes].
     """
 
-    inputs: tuple[Tensor, ...]
-    logits: Tensor
+    inputs: tuple[Float[Tensor, "batch _ _ _"], ...]
+    logits: Float[Tensor, "batch classes"]
 
 
 class SleepingNetwork(nn.Module):
@@ -213,7 +218,7 @@ class SleepingNetwork(nn.Module):
     def _looks(self) -> list["Look"]:
         return [look for look in self.looks if isinstance(look, Look)]
 
-    def bare(self, images: Tensor, meter: Meter) -> BarePass:
+    def bare(self, images: Float[Tensor, "batch channels height width"], meter: Meter) -> BarePass:
         """The least compute that gives an answer: stem, transitions and head, every layer asleep."""
         hidden = meter("stem", images)
         asleep = torch.zeros(len(images), dtype=torch.int64, device=images.device)

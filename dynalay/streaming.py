@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynalay.classifier import AdaptiveClassifier, OperatingPoint, Prediction
+from dynalay.classifier import AdaptiveClassifier, Images, OperatingPoint, Prediction
 from dynalay.components import Component
 from dynalay.meter import Meter
 
@@ -69,7 +69,7 @@ class _Group:
         error: what its code raised.
     """
 
-    images: Tensor
+    images: Images
     waits_for: tuple[str, tuple[Tensor, ...]] | None = None
     active: int = 0
     results: "queue.SimpleQueue[Any]" = field(default_factory=queue.SimpleQueue)

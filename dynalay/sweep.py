@@ -8,6 +8,7 @@ import copy
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dynalay.meter import Meter
@@ -16,6 +17,8 @@ from dynalay.sleeping import BarePass, SleepingNetwork
 
 #: How often each layer is evaluated, from the lowest up.
 Path = tuple[int, ...]
+Rows = Int64[Tensor, "rows"]
+Logits = Float[Tensor, "batch classes"]
 
 
 class Sweep:
@@ -43,7 +46,11 @@ class Sweep:
     """
 
     def __init__(
-        self, network: SleepingNetwork, meter: Meter, images: Tensor | None = None, bare: BarePass | None = None
+        self,
+        network: SleepingNetwork,
+        meter: Meter,
+        images: Float[Tensor, "batch channels height width"] | None = None,
+        bare: BarePass | None = None,
     ) -> None:
         self.network = network
         self.meter = meter
@@ -80,7 +87,7 @@ class Sweep:
         self._input = self.hidden
         self.residual = torch.ones_like(self.residual)
 
-    def evaluate(self, layer: int, rows: Tensor, again: bool = False) -> None:
+    def evaluate(self, layer: int, rows: Rows, again: bool = False) -> None:
         """Iterate `layer` for `rows`, int64, which have all evaluated it before (`again`) or all not."""
         if not len(rows):
             return
@@ -97,7 +104,7 @@ class Sweep:
         self.stale = self.stale.index_fill(0, rows, True)
         self.unseen = self.unseen.index_fill(0, rows, True)
 
-    def answer(self) -> Tensor:
+    def answer(self) -> Logits:
         """The answers from where the rows stand in the last stage, [batch, classes]; only new ones are computed."""
         rows = self.stale.nonzero().squeeze(1)
         if len(rows):
@@ -111,7 +118,7 @@ class Sweep:
         assert self.logits is not None
         return self.logits
 
-    def look(self) -> tuple[Tensor, ...]:
+    def look(self) -> tuple[Float[Tensor, "batch _"], ...]:
         """The looks at all stages, each [batch, numbers], the newest there are; what is new is seen afterwards.
 
         In the last stage, the answer is brought up to date too. Needs the bare pass.
@@ -136,7 +143,7 @@ class Sweep:
             looked[self._stage] = replaced(looked[self._stage], rows, fresh)
             self._looked = tuple(looked)
 
-    def follow(self, paths: Tensor) -> Tensor:
+    def follow(self, paths: Int64[Tensor, "batch layers"]) -> Logits:
         """Evaluate each layer as often as `paths`, int64 [batch, layers], says; the answers [batch, classes]."""
         for layer in range(len(self.network.stages)):
             self.arrive(layer)
@@ -150,7 +157,7 @@ class Sweep:
         visit: Callable[["Sweep", int], None] = lambda sweep, layer: None,
         layer: int = 0,
         done: int = 0,
-    ) -> dict[Path, Tensor]:
+    ) -> dict[Path, Logits]:
         """The answers [batch, classes] to each of several paths; what they share from the bottom up is computed once.
 
         The meter then counts what was run, which no single sample would need.
@@ -175,7 +182,7 @@ class Sweep:
             found |= self.follow_all(more, visit, layer, done + 1)
         return found
 
-    def _key(self, stage: int) -> Tensor:
+    def _key(self, stage: int) -> Int64[Tensor, "batch"]:
         """Which stages below `stage` have a layer awake: int64 [batch], one bit a stage."""
         key = torch.zeros(len(self.evaluated), dtype=torch.int64, device=self.evaluated.device)
         for lower in range(stage):
@@ -184,7 +191,7 @@ class Sweep:
         return key
 
 
-def note_actions(meter: Meter, evaluated: Tensor, most: int) -> None:
+def note_actions(meter: Meter, evaluated: Int64[Tensor, "batch layers"], most: int) -> None:
     """Note evaluations as actions: the layer of the first, the second and so on, from 1; then 0 for the answer.
 
     Args:

@@ -52,10 +52,10 @@ class Gains:
         realised: the same as it came out, in {-1, 0, 1}, float32 [decisions].
     """
 
-    layer: Tensor
-    sample: Tensor
-    predicted: Tensor
-    realised: Tensor
+    layer: Int64[Tensor, "decisions"]
+    sample: Int64[Tensor, "decisions"]
+    predicted: Float[Tensor, "decisions"]
+    realised: Float[Tensor, "decisions"]
 
     @staticmethod
     def joined(parts: "Sequence[Gains]") -> "Gains":

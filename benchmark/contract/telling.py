@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import torch
 
-from benchmark.contract.subject import Method, classify, toy
+from benchmark.contract.subject import Method, classify, few, toy
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint
 from dynalay.trace import TracingMeter
 
@@ -15,7 +15,7 @@ from dynalay.trace import TracingMeter
 def telling_of_decisions_changes_nothing(method: Method) -> None:
     model, points, _, _ = method.trained
     images, _ = toy(24, seed=19)
-    for point in _some(points):
+    for point in few(points):
         logits, meter = classify(model, images, point)
         traced, tracing = traced_at(model, images, point)
         assert torch.equal(traced, logits), point
@@ -26,7 +26,7 @@ def telling_of_decisions_changes_nothing(method: Method) -> None:
 def decisions_lead_to_the_answer_and_explain_its_compute(method: Method) -> None:
     model, points, _, _ = method.trained
     images, _ = toy(24, seed=19)
-    for point in _some(points):
+    for point in few(points):
         logits, meter = traced_at(model, images, point)
         final = logits.float().softmax(dim=1)
         spent, answer = torch.zeros(len(images), dtype=torch.int64), torch.zeros_like(final)
@@ -60,11 +60,6 @@ def traced_at(
     meter = TracingMeter(model.components(), len(images), model.component_macs())
     with torch.inference_mode():
         return model.classify(images, point, meter), meter
-
-
-def _some(points: list[OperatingPoint]) -> list[OperatingPoint]:
-    own = [point for point in points if point.policy == "own"]
-    return own[:: max(1, len(own) // 6)]
 
 
 CHECKS = (telling_of_decisions_changes_nothing, decisions_lead_to_the_answer_and_explain_its_compute)

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from dynalay.classifier import OperatingPoint, TrainingState
-from dynalay.dynalay import DynaLay, evenly_spread
+from dynalay.dynalay import DynaLay
 from dynalay.meter import Meter
+from dynalay.plans import evenly_spread
 from dynalay.sandwich import random_paths, sandwich_loss
 from dynalay.sleeping import KeyedNorm
 

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from dynalay import paths, plans
+from dynalay import paths
 from dynalay.classifier import evaluating
 from dynalay.dynalay import DynaLay
 from dynalay.gains import gains
 from dynalay.meter import Meter
 from dynalay.options import first_steps, weighed
+from dynalay.outcomes import predicted, record
 from dynalay.trace import TracingMeter
 
 PRICE = 0.02
@@ -72,7 +73,7 @@ def test_the_agent_takes_the_step_of_the_largest_gain_less_its_price(model):
 def test_gains_are_those_of_the_plans_with_and_without_the_layer(model):
     images, labels = torch.randn(40, 1, 8, 8), torch.arange(40) % 3
     meter = Meter(model.components(), 40)
-    outcomes = plans.record(model.network, images, labels, model.plans, meter)
+    outcomes = record(model.network, images, labels, model.plans, meter)
     table = paths.table(model.plans)
     costs = torch.arange(len(model.plans)).float()
     found = gains(model.agent, outcomes, table, costs, [PRICE])
@@ -80,7 +81,7 @@ def test_gains_are_those_of_the_plans_with_and_without_the_layer(model):
     # Everybody is asked in front of the first layer, before anything is evaluated.
     start = [sample for sample in range(40) if (found.sample[first] == sample).any()]
     assert start == list(range(40))
-    worth = plans.predicted(model.agent, outcomes)[(0,) * table.shape[1], 0]
+    worth = predicted(model.agent, outcomes)[(0,) * table.shape[1], 0]
     value = worth - PRICE * costs
     for sample in range(40):
         with_it = value[sample].masked_fill(table[:, 0] == 0, -torch.inf).argmax()
@@ -92,7 +93,7 @@ def test_gains_are_those_of_the_plans_with_and_without_the_layer(model):
 
 def test_a_price_that_nobody_pays_leaves_one_decision_at_the_start(model):
     images, labels = torch.randn(10, 1, 8, 8), torch.zeros(10, dtype=torch.int64)
-    outcomes = plans.record(model.network, images, labels, model.plans, Meter(model.components(), 10))
+    outcomes = record(model.network, images, labels, model.plans, Meter(model.components(), 10))
     table = paths.table(model.plans)
     costs = table.sum(dim=1).float()
     found = gains(model.agent, outcomes, table, costs, [1e6])

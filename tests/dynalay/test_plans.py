@@ -12,6 +12,7 @@ from dynalay import plans
 from dynalay.components import Component, component_costs
 from dynalay.confidence import answer_features, entropy
 from dynalay.meter import Meter
+from dynalay.outcomes import Outcomes, ends, fit, plan_loss, predicted, record
 from dynalay.paths import fixed_paths, table
 from dynalay.sleeping import SleepingNetwork
 from dynalay.sweep import Path, Sweep
@@ -86,8 +87,8 @@ class Parts:
         self.agent = plans.PlanAgent(plans.seen_numbers(network, classes), network, self.plans, 16).eval()
         self.components = network.components() | {"agent": Component(self.agent, ((self.agent.inputs,),))}
 
-    def record(self, images: Tensor, labels: Tensor) -> plans.Outcomes:
-        return plans.record(self.network, images, labels, self.plans, Meter(self.components, len(images)))
+    def record(self, images: Tensor, labels: Tensor) -> Outcomes:
+        return record(self.network, images, labels, self.plans, Meter(self.components, len(images)))
 
 
 def some(count: int) -> tuple[Tensor, Tensor]:
@@ -154,18 +155,20 @@ def chosen(parts: Parts, images: Tensor, costs: Tensor, price: float) -> tuple[T
 def test_where_the_agent_ends_can_be_read_off_what_was_recorded(trunk, price):
     images, labels = some(40)
     costs = trunk.table.sum(dim=1).float()
-    ends = plans.ends(plans.predicted(trunk.agent, trunk.record(images, labels)), trunk.table, costs, price)
+    reached = ends(predicted(trunk.agent, trunk.record(images, labels)), trunk.table, costs, price)
     evaluated, _ = chosen(trunk, images, costs, price)
-    assert torch.equal(trunk.table[ends], evaluated)
+    assert torch.equal(trunk.table[reached], evaluated)
 
 
 def test_in_every_state_a_higher_price_never_buys_more(trunk):
     images, labels = some(30)
     costs = trunk.table.sum(dim=1).float()
-    worth = plans.predicted(trunk.agent, trunk.record(images, labels))
-    for (path, layer), predicted in worth.items():
+    worth = predicted(trunk.agent, trunk.record(images, labels))
+    for (path, layer), expected in worth.items():
         open_ = plans.possible(trunk.table, torch.tensor([path]), layer).expand(30, -1)
-        bought = [costs[plans.best(predicted, open_, costs, torch.tensor(price))] for price in (0, 0.001, 0.01, 0.1, 9)]
+        bought = [
+            costs[plans.best(expected, open_, costs, torch.tensor(price))] for price in (0.0, 0.001, 0.01, 0.1, 9.0)
+        ]
         assert all((lower >= higher).all() for lower, higher in itertools.pairwise(bought))
         assert (bought[-1] == path[layer] + sum(path[:layer])).all(), "at a forbidding price it goes no further"
 
@@ -196,8 +199,8 @@ def test_the_loss_is_the_mean_squared_error_of_centred_worth():
     worth, correct = torch.tensor([[0.5, 0.1, 9.0]]), torch.tensor([[1.0, 0.0, 1.0]])
     open_ = torch.tensor([[True, True, False]])
     # Centred: worth +-0.2, outcomes +-0.5.
-    assert plans.plan_loss(worth, correct, open_).item() == pytest.approx(8 * 0.3**2)
-    assert plans.plan_loss(worth + 3, correct, open_).item() == pytest.approx(8 * 0.3**2), "only differences count"
+    assert plan_loss(worth, correct, open_).item() == pytest.approx(8 * 0.3**2)
+    assert plan_loss(worth + 3, correct, open_).item() == pytest.approx(8 * 0.3**2), "only differences count"
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +208,7 @@ def fitted() -> Parts:
     torch.manual_seed(0)
     parts = Parts(toy(), 2)
     images, labels, _ = samples(1800)
-    plans.fit(parts.agent, parts.record(images, labels), parts.table, 400, torch.Generator().manual_seed(0))
+    fit(parts.agent, parts.record(images, labels), parts.table, 400, torch.Generator().manual_seed(0))
     return parts
 
 
@@ -222,7 +225,7 @@ def test_an_agent_that_sees_nothing_follows_the_best_fixed_path():
     parts = Parts(toy(), 2)
     images, labels, _ = samples(300)
     outcomes = parts.record(images, labels)
-    plans.fit(parts.agent, outcomes, parts.table, 2, torch.Generator().manual_seed(0))
+    fit(parts.agent, outcomes, parts.table, 2, torch.Generator().manual_seed(0))
     gain = (outcomes.correct[:, 1] - outcomes.correct[:, 0]).mean().item()
     for price, expected in ((gain - 0.05, 1), (gain + 0.05, 0)):
         assert chosen(parts, images, torch.tensor([0.0, 1.0]), price)[0].float().mean() == expected
@@ -236,7 +239,7 @@ def test_a_fit_repeats_from_its_generator_and_leaves_the_global_stream_alone():
     for _ in range(2):
         agent = copy.deepcopy(parts.agent)
         before = torch.get_rng_state()
-        plans.fit(agent, outcomes, parts.table, 5, torch.Generator().manual_seed(3))
+        fit(agent, outcomes, parts.table, 5, torch.Generator().manual_seed(3))
         assert torch.equal(torch.get_rng_state(), before)
         assert not agent.training
         assert not any(parameter.requires_grad for parameter in agent.parameters())

@@ -94,8 +94,11 @@ def solve(
         last = iteration == max_iterations
         if last or iteration % check_every == 0:
             residual, converged, finite = _assess(z.detach(), fz.detach(), relative_tolerance, absolute_tolerance)
-            leaving = torch.ones_like(converged) if last else converged | ~finite
-            leave, stay = partition(leaving)  # the one wait for a GPU
+            if last:  # all leave
+                leave = torch.arange(len(z), device=z.device)
+                stay = leave[:0]
+            else:
+                leave, stay = partition(converged | ~finite)  # waits for a GPU, and breaks a compiled graph
             if len(leave):
                 out, image, count = take(rows, leave), take(fz, leave), torch.full_like(leave, iteration)
                 value = torch.where(take(finite, leave).reshape(-1, *[1] * (z.dim() - 1)), image, take(start, out))

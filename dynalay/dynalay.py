@@ -30,6 +30,7 @@ from dynalay.classifier import (
 from dynalay.components import Component
 from dynalay.gains import gains
 from dynalay.meter import Meter
+from dynalay.orders import best_order
 from dynalay.outcomes import FIT_BATCH, Outcomes, ends, fit, predicted, record
 from dynalay.sandwich import random_paths, sandwich_loss
 from dynalay.sleeping import BarePass, SleepingNetwork
@@ -38,6 +39,8 @@ from dynalay.trace import Gains
 
 #: Each batch is split into so many parts, each with a random path, of at least so many samples for its statistics.
 PARTS, SMALLEST_PART = 4, 8
+#: Policies in which the agent decides: freely, or in one order of layers for all samples (`dynalay.orders`).
+BY_AGENT = ("own", "one_order")
 #: How often the same samples are read for the agent, with other augmentations each time.
 READINGS = 5
 #: Of the samples that the agent is fitted on, the share that the network was not trained on.
@@ -188,10 +191,12 @@ class DynaLay(AdaptiveClassifier):
         """The answers where somebody looks: the agent, or a threshold on doubt."""
         assert sweep.bare is not None
         device = sweep.hidden.device
-        if point.policy == "own":
+        if point.policy in BY_AGENT:
+            among = torch.tensor(point.setting or range(len(self.plans)), device=device)
+            table = self._table(device)[among]
             price = torch.full((len(sweep.hidden),), float(point.knob), device=device)
-            choice = plans.agents_choice(self._table(device), self._costs.to(device), price)
-            return plans.go(sweep, self._table(device), choice)
+            choice = plans.agents_choice(table, self._costs.to(device)[among], price, among)
+            return plans.go(sweep, table, choice)
         if point.policy not in paths.DOUBT:
             raise ValueError(f"no policy {point.policy!r}")
         doubt, (threshold, *ways) = paths.DOUBT[point.policy], point.setting
@@ -200,17 +205,17 @@ class DynaLay(AdaptiveClassifier):
         return paths.follow_until_sure(sweep, ways[0], lambda logits, passed: doubt(logits) > threshold)
 
     def classify_at(self, images: Images, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
-        """The agent's points are run; whatever follows fixed paths is read off all paths that any sample follows."""
+        """The agent's points are run; those of fixed paths are read off all paths that any sample follows."""
         components = self.components()
         shared = Meter(components, len(images), images.device)
         bare = self.network.bare(images, shared)
-        fixed = [point for point in points if point.policy != "own"]
+        fixed = [point for point in points if point.policy not in BY_AGENT]
         reachable = {(0,) * self.layers}.union(*(paths.reachable(point, images, self.network) for point in fixed))
         answers = Sweep(self.network, shared, bare=bare).follow_all(sorted(reachable))
         executions = functools.cache(functools.partial(self._executions, images[:1]))
         for point in points:
             meter = Meter(components, len(images), images.device)
-            if point.policy == "own":
+            if point.policy in BY_AGENT:
                 yield self.classify(images, point, meter), meter
                 continue
             followed, passed = paths.reached(point, images, answers, self.network)
@@ -255,7 +260,9 @@ class DynaLay(AdaptiveClassifier):
         if not self.controls:
             return own
         taken = {price: [self.plans[plan] for plan in reached[price].tolist()] for price in prices}
-        return own + paths.control_points(taken, self._tried(outcomes))
+        order = best_order(worth, outcomes.correct, self.plans, costs, prices)
+        ordered = [OperatingPoint(price, "one_order", order) for price in prices if order]
+        return own + ordered + paths.control_points(taken, self._tried(outcomes))
 
     def _tried(self, outcomes: Outcomes) -> paths.Tried:
         device = outcomes.logits.device

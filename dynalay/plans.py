@@ -163,18 +163,19 @@ def go(sweep: Sweep, table: Table, choose: Choice) -> Float[Tensor, "batch class
     return sweep.answer()
 
 
-def agents_choice(table: Table, costs: Costs, price: Float[Tensor, "batch"]) -> Choice:
+def agents_choice(table: Table, costs: Costs, price: Float[Tensor, "batch"], among: Rows) -> Choice:
     """What the component "agent" chooses.
 
     Args:
-        table: the plans, int64 [plans, layers].
-        costs: of each plan, in units of the bare pass, [plans].
+        table: the plans that it may choose, int64 [plans, layers].
+        costs: of each of these, in units of the bare pass, [plans].
         price: of compute, [batch].
+        among: which of all plans these are, int64 [plans].
     """
 
     def choose(sweep: Sweep, layer: int, rows: Rows) -> Rows:
         seen = see(sweep, layer, rows)
-        worth = sweep.meter("agent", seen, rows=rows)
+        worth = sweep.meter("agent", seen, rows=rows)[:, among]
         open_ = possible(table, sweep.evaluated[rows], layer)
         chosen = best(worth, open_, costs, price[rows])
         if sweep.meter.listens:

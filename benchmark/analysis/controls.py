@@ -17,6 +17,8 @@ from benchmark.analysis.outcomes import Outcomes
 BLIND = ("never", "always", "schedule", "random", "shuffled")
 #: Policies that stop at a threshold on the answer's confidence.
 THRESHOLDS = ("entropy", "max_probability")
+#: The agent itself, held to one order of layers for all samples.
+ONE_ORDER = ("one_order",)
 #: Two floating-point means of the same compute may differ by this much, as a share.
 _ROUNDING = 1e-9
 

@@ -115,6 +115,11 @@ def advantage_over_threshold(outcomes: Outcomes, dataset: str, method: str) -> E
     return _advantage(outcomes, dataset, method, controls.THRESHOLDS, "no control with a threshold was recorded")
 
 
+def advantage_over_one_order(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
+    """Test accuracy less that of the same agent in the best fixed order, at equal MACs, over seeds and samples."""
+    return _advantage(outcomes, dataset, method, controls.ONE_ORDER, "no control with a fixed order was recorded")
+
+
 def _advantage(outcomes: Outcomes, dataset: str, method: str, policies: Sequence[str], lacking: str) -> Estimate:
     choosing = [policy for policy in policies if policy != "never"]  # the direct pass alone is no rival
     if not any(any(outcomes.curves(dataset, method, policy)) for policy in choosing):
@@ -162,6 +167,7 @@ MEASURES: dict[str, Measure] = {
     ),
     "advantage_over_blind": Measure(advantage_over_blind, points, MORE_ACCURATE, choosing=True),
     "advantage_over_threshold": Measure(advantage_over_threshold, points, MORE_ACCURATE, choosing=True),
+    "advantage_over_one_order": Measure(advantage_over_one_order, points, MORE_ACCURATE, choosing=True),
     "static_frontier_margin": Measure(static_frontier_margin, points, ("{} above", "{} below")),
     "reevaluation_gain": Measure(reevaluation_gain, points, MORE_ACCURATE, choosing=True),
     "iteration_gain": Measure(iteration_gain, points, MORE_ACCURATE),

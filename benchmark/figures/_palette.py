@@ -29,6 +29,7 @@ POLICIES: Mapping[str, tuple[str, str, Any]] = {
     "never": ("#8F6F9E", "_", "-"),
     "schedule": ("#5C8A7A", "+", "-"),
     "shuffled": ("#B0655E", "1", (0, (1, 1.2))),
+    "one_order": ("#8A6FB0", ".", "-."),
     "max_probability": ("#7E8A3C", "3", "-."),
 }
 _OTHER_POLICY = ("#8A6A6A", "4", ":")

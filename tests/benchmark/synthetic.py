@@ -324,6 +324,7 @@ def spendings(
         for price in prices:
             yield "random", price, rounds(chance, price)
             yield "entropy", price, rounds((1 - truth.doubt) * difficulty + truth.doubt * chance, price)
+            yield "one_order", price, rounds((1 - truth.doubt) * difficulty + truth.doubt * chance, price)
             # The agent's own rounds, given to other samples.
             yield "shuffled", price, rounds(score, price)[np.argsort(chance, kind="stable")]
         for turns in (1, 3):

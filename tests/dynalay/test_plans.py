@@ -146,7 +146,8 @@ def chosen(parts: Parts, images: Tensor, costs: Tensor, price: float) -> tuple[T
     meter = Meter(parts.components, len(images))
     with torch.no_grad():
         sweep = Sweep(parts.network, meter, bare=parts.network.bare(images, meter))
-        choice = plans.agents_choice(parts.table, costs, torch.full((len(images),), price))
+        everything = torch.arange(len(parts.table))
+        choice = plans.agents_choice(parts.table, costs, torch.full((len(images),), price), everything)
         plans.go(sweep, parts.table, choice)
     return sweep.evaluated, meter
 

@@ -61,6 +61,7 @@ def test_when_the_claims_are_true_all_are_supported(under):
         ("minimal_on_easy", Adaptive(waste=2)),
         ("agent_beats_blind_policies", Adaptive(skill=-1)),
         ("agent_beats_thresholds", Adaptive(skill=-1)),
+        ("layer_choice_matters", Adaptive(skill=-1)),
         ("above_static_frontier", Adaptive(accuracy=0.70)),
         ("reevaluation_helps", Adaptive(gain=-0.2)),
         ("iteration_approximates", Adaptive(gain=-0.2)),
@@ -112,6 +113,7 @@ def test_without_controls_their_claims_are_open(tmp_path):
     found = judged(experiment(Adaptive(controls=False), samples=200), tmp_path)
     assert found["maze", "agent_beats_blind_policies"]["reason"] == "no control that does not look was recorded"
     assert found["maze", "agent_beats_thresholds"]["reason"] == "no control with a threshold was recorded"
+    assert found["maze", "layer_choice_matters"]["reason"] == "no control with a fixed order was recorded"
     assert found["maze", "iteration_approximates"]["verdict"] == "inconclusive"
 
 

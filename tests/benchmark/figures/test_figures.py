@@ -378,6 +378,7 @@ def test_agent_controls(evidence):
         "never",
         "schedule",
         "shuffled",
+        "one_order",
         "max_probability",
     ]
     assert set(data["method"]) == {"dynalay"}

@@ -6,4 +6,6 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before anything imports torch
 
 import pytest
 
-pytest.register_assert_rewrite("benchmark.contract.methods", "benchmark.contract.datasets")
+pytest.register_assert_rewrite(
+    "benchmark.contract.methods", "benchmark.contract.datasets", "benchmark.contract.telling"
+)

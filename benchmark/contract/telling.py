@@ -53,6 +53,15 @@ def decisions_lead_to_the_answer_and_explain_its_compute(method: Method) -> None
             assert all(len(macs) == 1 for macs in costs.values()), f"{point}: decided alike, and spent {dict(costs)}"
 
 
+def an_adaptive_method_tells_of_its_decisions(method: Method) -> None:
+    """Not part of the contract: the suite asks it of its own methods and of its template."""
+    model, points, _, _ = method.trained
+    images, _ = toy(24, seed=19)
+    for point in [point for point in points if point.policy == "own"]:
+        _, meter = traced_at(model, images, point)
+        assert meter.decisions or len(meter.spent().unique()) == 1, point
+
+
 def traced_at(
     model: AdaptiveClassifier, images: torch.Tensor, point: OperatingPoint
 ) -> tuple[torch.Tensor, TracingMeter]:

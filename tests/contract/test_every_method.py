@@ -5,8 +5,7 @@ import functools
 import pytest
 
 from benchmark.contract.methods import CHECKS, Method
-from benchmark.contract.subject import toy
-from benchmark.contract.telling import traced_at
+from benchmark.contract.telling import an_adaptive_method_tells_of_its_decisions
 from benchmark.experiment import kinds
 
 
@@ -18,11 +17,7 @@ def method(name: str) -> Method:
 @pytest.mark.parametrize("name", kinds.names("method"))
 def test_every_adaptive_method_of_the_suite_tells_of_its_decisions(name):
     """Telling is optional for others. Here, whoever spends more on some samples than on others says why."""
-    model, points, _, _ = method(name).trained
-    images, _ = toy(24, seed=19)
-    for point in [point for point in points if point.policy == "own"]:
-        _, meter = traced_at(model, images, point)
-        assert meter.decisions or len(meter.spent().unique()) == 1, point
+    an_adaptive_method_tells_of_its_decisions(method(name))
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

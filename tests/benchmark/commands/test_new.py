@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.__main__ import main
+from benchmark.contract.methods import Method
+from benchmark.contract.telling import an_adaptive_method_tells_of_its_decisions
+from benchmark.experiment import kinds
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -27,6 +30,12 @@ def test_a_template_fulfils_the_contract_unedited(sort, symbol, capsys):
     report = capsys.readouterr().out
     assert "FAIL" not in report
     assert report.count("ok  ") >= 5
+
+
+@pytest.mark.slow
+def test_the_methods_template_tells_of_its_decisions_as_every_method_of_the_suite_does():
+    assert main(["new", "method", "telling"]) == 0
+    an_adaptive_method_tells_of_its_decisions(Method(kinds.find("method", "telling:Telling")))
 
 
 @pytest.mark.parametrize("sort", ["method", "dataset"])

@@ -11,6 +11,7 @@ from benchmark.errors import UserError
 from benchmark.experiment.configuration import dataset_defaults
 
 SMALL = {"train": 8, "validation": 4, "test": 6, "size": 8}
+#: Parameters that make little of each; a kind that is not named here is tried with its own.
 GENERATED: dict[str, dict[str, Any]] = {
     "digits": {"train_samples": 200, "validation": 30},
     "maze": {**SMALL, "longest": 5},
@@ -38,19 +39,19 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_every_kind_describes_itself_and_is_tested_here():
-    assert set(all_kinds()) == {*GENERATED, *PUBLISHED}
+def test_every_kind_describes_itself():
     assert all(find_description(kind) for kind in all_kinds())
 
 
-@pytest.mark.parametrize("kind", GENERATED)
+@pytest.mark.parametrize("kind", sorted({*all_kinds()} - {*PUBLISHED}))
 def test_the_description_is_true_of_the_prepared_dataset(folder, kind):
+    parameters = GENERATED.get(kind, {})
     before = list(folder.rglob("*"))
-    described = facts(kind, GENERATED[kind], folder)
+    described = facts(kind, parameters, folder)
     assert list(folder.rglob("*")) == before
-    prepare(kind, GENERATED[kind], folder)
-    dataset = load(kind, GENERATED[kind], folder)
-    assert described == facts(kind, GENERATED[kind], folder)
+    prepare(kind, parameters, folder)
+    dataset = load(kind, parameters, folder)
+    assert described == facts(kind, parameters, folder)
     assert described.image_shape == dataset.image_shape
     assert described.classes == dataset.classes
     assert [described.train, described.validation, described.test] == [

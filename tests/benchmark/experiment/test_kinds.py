@@ -31,7 +31,7 @@ def installed(tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.2\n")
     (info / "RECORD").write_text("theirs/__init__.py,,\n")
     (info / "entry_points.txt").write_text(
-        "[dynalay_bench.methods]\nmine = theirs.method:Mine\n[dynalay_bench.datasets]\nmade = theirs.data:make\n"
+        "[dynalay_bench.methods]\nbrought = theirs.method:Mine\n[dynalay_bench.datasets]\nmade = theirs.data:make\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     kinds._distributions.cache_clear()
@@ -49,13 +49,13 @@ def test_a_file_of_the_suite_is_a_kind_and_a_shared_part_is_not():
         kinds.find("method", "backbone")
 
 
-@pytest.mark.parametrize("name", ["mine", "theirs.method:Mine"])
+@pytest.mark.parametrize("name", ["brought", "theirs.method:Mine"])
 def test_a_method_of_another_package_is_found_without_importing_it(installed, name):
     kind = kinds.find("method", name)
     assert list(kind.parameters.model_fields) == ["extra", "depth", "channels", "strides", "pool"]
     assert (kind.meaning.version, kind.meaning.distribution) == (2, "theirs 1.2")
     assert "theirs" not in sys.modules
-    assert "mine" in kinds.names("method")
+    assert "brought" in kinds.names("method")
 
 
 @pytest.mark.parametrize("name", ["made", "theirs.data:make"])

@@ -36,7 +36,7 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="auto takes a GPU where there is one (default)",
+        help="auto uses a GPU if there is one (default)",
     )
     add_threads_argument(parser)
 
@@ -48,8 +48,8 @@ def add_threads_argument(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=1,
         metavar="N",
-        help="CPU threads that compute (default: 1, the fastest for small networks and beside other work; more pay for "
-        "large networks on an idle machine)",
+        help="CPU threads to compute with (default: 1, which is fastest for small networks and on a busy machine; use "
+        "more for large networks on an idle one)",
     )
 
 

@@ -1,12 +1,12 @@
-"""Check methods and datasets before days are spent on training.
+"""Check methods and datasets before spending days on training.
 
 Examples:
   python -m benchmark check --config config/quick.yaml --dataset digits
   python -m benchmark check --kind somebodys.package:Method
 
-With --config, every method of an experiment is built, counted, and taken through one loss of each of its phases on two
-samples of a dataset, on the CPU, with the parameters and the recipe that it has there.  This shows what the
-configuration cannot: parameters that do not go together, images too small for a network.
+With --config, every method of the experiment is built, its compute is counted, and the loss of each training phase is
+computed on two samples of a dataset, on the CPU, with the configured parameters and recipe.  This catches what reading
+the configuration cannot: incompatible parameters, or images too small for a network.
 
 With --kind, a method or a kind of dataset is tested against the contract that the harness relies on, whether it belongs
 to the suite or not, with its default parameters.  A method is trained for a few steps, which takes about a minute.

@@ -23,7 +23,7 @@ from benchmark.experiment import configuration
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The dataset, and the data folder."""
     parser.add_argument("--dataset", help="a label of the configuration (default: all), or a kind such as cifar10")
-    parser.add_argument("--config", type=Path, help="the configuration whose label it is")
+    parser.add_argument("--config", type=Path, help="the configuration that defines this label")
     parser.add_argument("--data", type=Path, default=Path("data"), help="the data folder (default: data)")
 
 

@@ -4,9 +4,9 @@ Examples:
   python -m benchmark evaluate --config config/quick.yaml --dataset digits --method dynalay --seed 0
 
 Reads model.safetensors; writes costs.json and records.parquet, from which every table and figure is made; and
-decisions.parquet, from which the explorer shows single decisions. Where an agent predicts what layers bring, gains.csv
-compares its predictions with what came of them. Operating points are chosen on the validation split; the test split is
-read here and nowhere else.
+decisions.parquet, from which the explorer shows single decisions. Where an agent predicts the gain of each
+layer, gains.csv compares these predictions with the gains that were realised. Operating points are chosen on the
+validation split; the test split is read here and nowhere else.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Write the explorer of single decisions: what each method does with one test sample, step by step, in one file.
+"""Write the decision explorer: one page that shows step by step what each method does with a test sample.
 
 Examples:
   python -m benchmark explorer --config config/quick.yaml
@@ -21,8 +21,10 @@ from benchmark.report.explorer import render
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which experiment."""
     parser.add_argument("--config", type=Path, required=True, help="the experiment, such as config/quick.yaml")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="of all results (default: results)")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="of all data (default: data)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
+    )
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of all data (default: data)")
 
 
 def main(arguments: argparse.Namespace) -> None:

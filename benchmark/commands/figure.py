@@ -1,4 +1,4 @@
-"""Draw one figure of an experiment, and write the data that it shows beside it.
+"""Draw one figure of an experiment, and save its data alongside.
 
 Examples:
   python -m benchmark figure accuracy_compute --config config/quick.yaml
@@ -24,8 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which figure, of what, where to and how wide."""
     parser.add_argument("name", help=f"one of {', '.join(figures.names())}")
     parser.add_argument("--config", type=Path, required=True, help="the experiment, such as config/quick.yaml")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="of all results (default: results)")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="of all data (default: data)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
+    )
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the folder of all data (default: data)")
     parser.add_argument(
         "--width", choices=tuple(figures.WIDTHS), default="page", help="7 in (page, the default) or 3.3 in"
     )

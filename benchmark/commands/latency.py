@@ -6,9 +6,9 @@ Examples:
       --batch-sizes 1 128 --threads 1
 
 Fewer MACs save time only as far as the device is kept busy, so several batch sizes are timed. Controls, which decide
-at random or by a rule in the method's place, are not. Networks run as optimised for inference. Writes latency.csv
+at random or by a rule in the method's place, are not timed. Networks run as optimised for inference. Writes latency.csv
 into the run's folder: time per sample, percentiles of the time per batch, threads and peak memory. The figure
-accuracy_latency shows it. Measure on an idle machine, and give more --samples for percentiles that mean something.
+accuracy_latency shows it. Measure on an idle machine, and raise --samples for meaningful percentiles.
 """
 
 import argparse

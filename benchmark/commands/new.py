@@ -1,12 +1,11 @@
-"""Write a commented template of a new method or a new kind of dataset, which fulfils the contract as it is.
+"""Write a commented template for a new method or kind of dataset; it passes the contract tests unedited.
 
 Examples:
   python -m benchmark new method mine
   python -m benchmark new dataset shapes --folder somewhere
 
-In a checkout of the suite the file goes where methods or kinds of datasets are, and its name is the `kind` in
-configurations.  Elsewhere it goes into the current folder, and `kind` is ``module:Class``; that folder must then be on
-PYTHONPATH.
+In a checkout of the suite the file goes beside the existing ones, and its name is the `kind` in configurations.
+Elsewhere it goes into the current folder, and `kind` is ``module:Class``; that folder must then be on PYTHONPATH.
 """
 
 import argparse
@@ -23,7 +22,7 @@ _HOMES = {"method": Path("baselines"), "dataset": Path("benchmark/data/kinds")}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, and its name."""
-    parser.add_argument("sort", choices=("method", "dataset"), help="what to start")
+    parser.add_argument("sort", choices=("method", "dataset"), help="what to create")
     parser.add_argument("name", metavar="NAME", help="its name: a Python identifier in lower case")
     parser.add_argument("--folder", type=Path, help="where to write NAME.py (default: see above)")
 

@@ -6,7 +6,7 @@ Examples:
 
 With --config: reads the experiment's summary, tables, verdicts and figures; writes `report.html` and, for the start
 page, `findings.json` into `<results>/<experiment>/`. Without it: writes `<results>/index.html` from the `findings.json`
-of all experiments. The pages open without a network, and name the runs that are missing or failed.
+of all experiments. The pages work offline, and list missing and failed runs.
 """
 
 import argparse
@@ -24,7 +24,9 @@ from benchmark.report.templating import plain
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which experiment."""
     parser.add_argument("--config", type=Path, help="the experiment, such as config/quick.yaml")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="of all results (default: results)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -1,10 +1,10 @@
-"""Measure what a training step and a forward pass of a trained run take, against the experiment's reference.
+"""Measure time and memory of a training step and a forward pass, relative to the experiment's reference.
 
 Examples:
   python -m benchmark resources --config config/fixed_point.yaml --dataset maze --method picard-implicit --seed 0
 
-Both models work on the same batch in the same process, in turns, so the ratios mean something even on a machine that
-is not idle. The reference has its initial weights. Writes resources.csv into the run's folder: time and peak memory of
+Both models work on the same batch in the same process, in turns, so the ratios are meaningful even on a busy
+machine. The reference has its initial weights. Writes resources.csv into the run's folder: time and peak memory of
 both, and their ratios. The figure fixed_points shows them.
 """
 
@@ -23,7 +23,7 @@ from benchmark.training.gpu_slots import gpu_slot
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run, where, and how often it is timed."""
     add_run_arguments(parser)
-    parser.add_argument("--repeats", type=positive, default=15, metavar="N", help="timed turns (default: 15)")
+    parser.add_argument("--repeats", type=positive, default=15, metavar="N", help="timed repetitions (default: 15)")
 
 
 def main(arguments: argparse.Namespace) -> None:

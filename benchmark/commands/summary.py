@@ -21,8 +21,10 @@ from benchmark.experiment import configuration
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which experiment, and how many processes."""
     parser.add_argument("--config", type=Path, required=True, help="the experiment, such as config/quick.yaml")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="of all results (default: results)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that read records side by side (default: 2)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes that read records in parallel (default: 2)")
     parser.add_argument(
         "--strict", action="store_true", help="refuse runs that differ in commit, library versions or hardware"
     )

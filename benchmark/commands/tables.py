@@ -4,7 +4,7 @@ Examples:
   python -m benchmark tables --config config/quick.yaml
 
 Reads `<results>/<experiment>/summary/`, writes `<results>/<experiment>/tables/<table>.{csv,md,tex}`.  Every number is a
-mean over all expected seeds with its 95% interval; where a seed lacks it, the cell shows how many have it instead.
+mean over all expected seeds with its 95% interval; where a seed is missing, the cell shows how many there are instead.
 """
 
 import argparse
@@ -20,7 +20,9 @@ from benchmark.tuning import table as tuning
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which experiment."""
     parser.add_argument("--config", type=Path, required=True, help="the experiment, such as config/quick.yaml")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="of all results (default: results)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:

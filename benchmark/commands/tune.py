@@ -27,7 +27,9 @@ from benchmark.tuning.table import text
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which experiment, and how many trials."""
     parser.add_argument("--config", type=Path, required=True, help="the experiment, such as config/quick.yaml")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="of all results (default: results)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
+    )
     parser.add_argument(
         "--dataset", action="append", metavar="LABEL", help="tune on this dataset alone; may be repeated (default: all)"
     )

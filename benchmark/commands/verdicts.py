@@ -21,7 +21,9 @@ from benchmark.files import write_json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which experiment, and which claims."""
     parser.add_argument("--config", type=Path, required=True, help="the experiment, such as config/quick.yaml")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="of all results (default: results)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
+    )
     parser.add_argument("--claims", type=Path, default=Path("config/claims.yaml"), help="default: config/claims.yaml")
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from benchmark.analysis.outcomes import RUN, Outcomes
 from benchmark.analysis.variants import agents, variants
 from benchmark.errors import UserError
+from benchmark.evaluation import measurements
 from benchmark.experiment.configuration import Configuration
 
 if TYPE_CHECKING:
@@ -44,13 +45,17 @@ class Evidence:
         return Outcomes(self.folder)
 
     def run_files(self, name: str) -> pd.DataFrame:
-        """The CSV file `name` of every run that has it, stacked, with the columns dataset, method and seed in front."""
+        """A file of measurements of every run that has it, stacked, with the columns dataset, method and seed in front.
+
+        Measurements that a run lacks are NaN.
+        """
         parts = [
-            pd.read_csv(path).assign(dataset=run.dataset, method=run.method, seed=run.seed)
+            measurements.read(run.folder(self.results), name).assign(
+                dataset=run.dataset, method=run.method, seed=run.seed
+            )
             for run in self.configuration.runs()
-            if (path := run.folder(self.results) / name).exists()
         ]
-        stacked = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=RUN)
+        stacked = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
         return stacked[RUN + [column for column in stacked if column not in RUN]]
 
     def dataset(self, label: str) -> "Dataset":
@@ -84,7 +89,7 @@ class Evidence:
     @cached_property
     def agent_actions(self) -> pd.DataFrame:
         """How many test samples took each action in each round where a method's own agent decides."""
-        actions = self.of_agents(self.outcomes.table("actions"))
+        actions = self.of_agents(self.outcomes.actions)
         if actions.empty:
             return actions
         return actions[actions["policy"] == "own"].astype({"round": int, "action": int, "samples": int})

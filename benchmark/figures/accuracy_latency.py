@@ -27,6 +27,7 @@ def applies(configuration: Configuration) -> bool:
 def data(evidence: Evidence) -> pd.DataFrame:
     """Mean time per sample and accuracy at each operating point that was timed."""
     outcomes, latency = evidence.outcomes, evidence.overlaid(evidence.run_files("latency.csv"))
+    latency = latency.dropna(subset="milliseconds_per_sample").fillna({"device": "unknown device"})
     if latency.empty or outcomes.own_points.empty:
         return pd.DataFrame()
     keys = [*RUN, "operating_point"]

@@ -24,7 +24,7 @@ def applies(configuration: Configuration) -> bool:
 
 def data(evidence: Evidence) -> pd.DataFrame:
     """By layer and bin: predicted and realised gain, and its standard error; means over seeds."""
-    found = evidence.of_agents(evidence.run_files("gains.csv"))
+    found = evidence.of_agents(evidence.run_files("gains.csv")).dropna(subset=["predicted", "realised", "error"])
     if found.empty:
         return found
     table = found.groupby(["dataset", "method", "layer", "bin"], sort=False).agg(

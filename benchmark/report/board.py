@@ -62,10 +62,12 @@ def _known(macs: float) -> str:
 
 def _milliseconds(evidence: Evidence) -> dict[tuple[str, str], str]:
     """The time of a sample, one at a time, at each method's best point within the reference's compute, where timed."""
-    outcomes, timed = evidence.outcomes, evidence.run_files("latency.csv")
+    outcomes = evidence.outcomes
+    timed = evidence.run_files("latency.csv").dropna(subset="milliseconds_per_sample")
     if timed.empty:
         return {}
     timed = timed[timed["batch_size"] == timed["batch_size"].min()]
+    milliseconds = timed.set_index([*RUN, "operating_point"])["milliseconds_per_sample"]
     found = {}
     for dataset, method in outcomes.grid():
         points = zip(
@@ -74,8 +76,7 @@ def _milliseconds(evidence: Evidence) -> dict[tuple[str, str], str]:
         names = [
             (dataset, method, seed, c.operating_points[i]) for seed, c, i in points if c is not None and i is not None
         ]
-        mine = timed.set_index([*RUN, "operating_point"])["milliseconds_per_sample"]
-        known = mine[mine.index.isin(names)]
+        known = milliseconds[milliseconds.index.isin(names)]
         if len(known):
             found[dataset, method] = f"{known.mean():.3g}"
     return found

@@ -18,6 +18,7 @@ REPORTING_SOURCES = (
     "benchmark/tuning",
     "benchmark/evaluation/records.py",
     "benchmark/evaluation/decisions.py",
+    "benchmark/evaluation/measurements.py",
     *(f"benchmark/commands/{verb}.py" for verb in ("summary", "tables", "verdicts", "figure", "report", "explorer")),
 )
 

@@ -15,13 +15,15 @@ def start(
     *options: str | Path,
     path: str = "",
     checkout: Path = ROOT,
+    python: Path = Path(sys.executable),
     log: IO[str] | int = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     """`snakemake OPTIONS` in `folder`, which must hold grid.yaml; `path` comes before everything else in PATH."""
     # Rules call `python`, which must be this one.  A job of Slurm's must inherit nothing of a job around the tests.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    environment["PATH"] = f"{path}:{Path(sys.executable).parent}:{os.environ['PATH']}".removeprefix(":")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", checkout / "Snakefile", *options]
+    folders = [path, python.parent, Path(sys.executable).parent, os.environ["PATH"]]
+    environment["PATH"] = ":".join(str(each) for each in folders if each)
+    command = [python, "-m", "snakemake", "--snakefile", checkout / "Snakefile", *options]
     if "--config" not in options:
         command += ["--config", "experiment=grid.yaml"]
     # A session of its own, so that a test can press Ctrl-C (`os.killpg`) without meaning itself.
@@ -30,9 +32,11 @@ def start(
     )
 
 
-def run(folder: Path, *options: str | Path, path: str = "", checkout: Path = ROOT) -> tuple[int, str]:
+def run(
+    folder: Path, *options: str | Path, path: str = "", checkout: Path = ROOT, python: Path = Path(sys.executable)
+) -> tuple[int, str]:
     """Exit status and everything printed of `snakemake OPTIONS`; see `start`."""
-    process = start(folder, *options, path=path, checkout=checkout)
+    process = start(folder, *options, path=path, checkout=checkout, python=python)
     output = process.communicate(timeout=1200)[0]
     return process.returncode, output
 

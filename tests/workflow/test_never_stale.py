@@ -7,15 +7,12 @@ tables at the end with those of a run from nothing of the same configuration and
 import random
 import shutil
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from tests.workflow import warm
 from tests.workflow.pipeline import ROOT, copy_checkout
 
 GRID = """\
@@ -181,31 +178,6 @@ ALL = (
 
 
 # --- the comparison --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What to call in place of `python`; it is answered by a server that has everything loaded."""
-    folder = tmp_path_factory.mktemp("warm")
-    address = folder / "socket"
-    client = folder / "bin" / "python"
-    client.parent.mkdir()
-    client.write_text(warm.CLIENT.format(python=sys.executable, address=str(address)))
-    client.chmod(0o755)
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, str(warm.__file__), str(address)], cwd=folder, stdout=log, stderr=log
-        )
-        try:
-            deadline = time.monotonic() + 300
-            while not address.exists():
-                assert server.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            yield client
-        finally:
-            server.terminate()
-            server.wait()
 
 
 @pytest.fixture(scope="module")

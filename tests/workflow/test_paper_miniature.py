@@ -98,11 +98,11 @@ def write_miniature(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_paper_names_every_dataset_that_can_be_had_and_passes_a_dry_run(tmp_path):
+def test_the_paper_names_every_dataset_that_can_be_had_and_passes_a_dry_run(run, tmp_path):
     experiment = load(PAPER)
     assert set(experiment.dataset_kinds.values()) == set(data.all_kinds()) - {"image_folder"}
     assert len(experiment.seeds) == 5
-    status, output = pipeline.run(tmp_path, "--dry-run", "--quiet", "rules", "--config", f"experiment={PAPER}")
+    status, output = run(tmp_path, "--dry-run", "--quiet", "rules", "--config", f"experiment={PAPER}")
     assert status == 0, output
     announced = pipeline.jobs(output)
     assert announced["train"] == announced["evaluate"] == len(experiment.runs())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.workflow.pipeline import ROOT, copy_checkout, jobs, run, start
+from tests.workflow.pipeline import ROOT, copy_checkout, jobs, start
 
 GRID = """\
 experiment: miniature
@@ -32,7 +32,7 @@ AWKWARD = 'the {} of $HOME\'s "owner" & co'
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(run, tmp_path_factory):
     """A finished grid, not to be changed; run with more cores than there are, and with the stand-in for conda.
 
     Checkout and folder have names as awkward as a shell can meet.
@@ -85,7 +85,7 @@ def test_one_seed_of_every_method_is_timed_and_drawn(finished):
 
 
 @pytest.mark.slow
-def test_timings_are_asked_for_by_the_configuration_alone(grid):
+def test_timings_are_asked_for_by_the_configuration_alone(run, grid):
     (results(grid) / "digits/small/seed0/latency.csv").unlink()
     assert jobs(run(grid, "--cores", "2", "--dry-run")[1])["time_run"] == 1
     (grid / "grid.yaml").write_text(GRID.replace("latency: true\n", ""))
@@ -115,21 +115,21 @@ def test_conda_would_give_every_job_the_one_environment(finished):
 
 
 @pytest.mark.slow
-def test_a_second_run_has_nothing_to_do(finished):
+def test_a_second_run_has_nothing_to_do(run, finished):
     status, output = run(finished, "--cores", "2", "--dry-run")
     assert (status, jobs(output)) == (0, {})
     assert "Nothing to be done" in output
 
 
 @pytest.mark.slow
-def test_a_deleted_figure_is_redrawn_alone(grid):
+def test_a_deleted_figure_is_redrawn_alone(run, grid):
     (results(grid) / "figures/accuracy_compute.png").unlink()
     _, output = run(grid, "--cores", "2", "--dry-run")
     assert jobs(output) == {"figure": 1, "page": 1, "start_page": 1, "all": 1}
 
 
 @pytest.mark.slow
-def test_only_the_runs_whose_own_parameters_changed_are_done_again(grid):
+def test_only_the_runs_whose_own_parameters_changed_are_done_again(run, grid):
     (grid / "grid.yaml").write_text(GRID.replace(LARGE, "channels: [16, 16, 8]"))
     _, output = run(grid, "--cores", "2", "--dry-run")
     announced = jobs(output)
@@ -139,7 +139,7 @@ def test_only_the_runs_whose_own_parameters_changed_are_done_again(grid):
 
 
 @pytest.mark.slow
-def test_a_changed_run_is_recognised_without_snakemakes_notes_and_after_a_move(grid):
+def test_a_changed_run_is_recognised_without_snakemakes_notes_and_after_a_move(run, grid):
     shutil.rmtree(grid / ".snakemake")
     (grid / "results").rename(grid / "moved")
     moved = ("--cores", "2", "--dry-run", "--config", "experiment=grid.yaml", "results=./moved/")
@@ -154,7 +154,7 @@ def test_a_changed_run_is_recognised_without_snakemakes_notes_and_after_a_move(g
 
 
 @pytest.mark.slow
-def test_a_changed_run_is_really_trained_again(grid):
+def test_a_changed_run_is_really_trained_again(run, grid):
     shutil.rmtree(grid / ".snakemake")
     (grid / "grid.yaml").write_text(GRID.replace("seeds: 2", "seeds: 1").replace(LARGE, "channels: [8, 8, 4]"))
     status, output = run(grid, "--cores", "2", "--until", "evaluate")
@@ -168,7 +168,7 @@ def test_a_changed_run_is_really_trained_again(grid):
 
 
 @pytest.mark.slow
-def test_a_forced_training_is_one_and_nothing_else_claims_its_provenance(grid):
+def test_a_forced_training_is_one_and_nothing_else_claims_its_provenance(run, grid):
     """The description pretends that older code trained: it must go with the weights, and stay with them otherwise."""
     folder = results(grid) / "digits/small/seed0"
     description = json.loads((folder / "run.json").read_text())
@@ -192,7 +192,7 @@ def test_a_forced_training_is_one_and_nothing_else_claims_its_provenance(grid):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["benchmark/figures/price.py", "benchmark/analysis/tables.py", "config/claims.yaml"])
-def test_reports_are_made_again_when_what_makes_them_changes(grid, tmp_path, source):
+def test_reports_are_made_again_when_what_makes_them_changes(run, grid, tmp_path, source):
     checkout = copy_checkout(tmp_path / "checkout")
     assert "Nothing to be done" in run(grid, "--cores", "2", "--dry-run", checkout=checkout)[1]
     old = (checkout / source).stat()
@@ -205,7 +205,7 @@ def test_reports_are_made_again_when_what_makes_them_changes(grid, tmp_path, sou
 
 
 @pytest.mark.slow
-def test_data_is_prepared_again_for_another_folder_or_parameter_if_something_needs_it(grid):
+def test_data_is_prepared_again_for_another_folder_or_parameter_if_something_needs_it(run, grid):
     elsewhere = ("--cores", "2", "--dry-run", "--config", "experiment=grid.yaml", "data=elsewhere")
     assert "Nothing to be done" in run(grid, *elsewhere)[1]
     (grid / "grid.yaml").write_text(GRID.replace(LARGE, "channels: [16, 16, 8]"))
@@ -217,13 +217,13 @@ def test_data_is_prepared_again_for_another_folder_or_parameter_if_something_nee
 
 
 @pytest.mark.slow
-def test_a_comment_in_the_configuration_trains_nothing(grid):
+def test_a_comment_in_the_configuration_trains_nothing(run, grid):
     (grid / "grid.yaml").write_text("# a remark\n" + GRID)
     assert {"data", "train", "evaluate"}.isdisjoint(jobs(run(grid, "--cores", "2", "--dry-run")[1]))
 
 
 @pytest.mark.slow
-def test_snakemakes_own_report_shows_figures_and_tables(finished, tmp_path):
+def test_snakemakes_own_report_shows_figures_and_tables(run, finished, tmp_path):
     page = tmp_path / "report.html"
     status, output = run(finished, "--report", page)
     assert status == 0, output
@@ -234,7 +234,7 @@ def test_snakemakes_own_report_shows_figures_and_tables(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_graph_of_rules_can_be_drawn(finished):
+def test_the_graph_of_rules_can_be_drawn(run, finished):
     status, output = run(finished, "--rulegraph")
     assert status == 0
     assert "digraph snakemake_dag" in output
@@ -244,7 +244,7 @@ def test_the_graph_of_rules_can_be_drawn(finished):
 
 
 @pytest.mark.slow
-def test_a_failed_run_leaves_the_rest_standing_with_a_hole(grid):
+def test_a_failed_run_leaves_the_rest_standing_with_a_hole(run, grid):
     shutil.rmtree(results(grid) / "digits/large/seed1")
     damaged = results(grid) / "digits/large/seed1/checkpoint.pt"
     damaged.parent.mkdir()
@@ -267,7 +267,7 @@ def test_a_failed_run_leaves_the_rest_standing_with_a_hole(grid):
 
 
 @pytest.mark.slow
-def test_two_pipelines_in_one_folder_are_told_apart(tmp_path):
+def test_two_pipelines_in_one_folder_are_told_apart(run, tmp_path):
     """The first one is held up by a `python` that waits; the second says why it does not start."""
     (tmp_path / "grid.yaml").write_text(GRID)
     slow = tmp_path / "bin/python"

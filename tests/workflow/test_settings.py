@@ -2,8 +2,6 @@
 
 import pytest
 
-from tests.workflow.pipeline import run
-
 GRID = """\
 experiment: miniature
 seeds: 1
@@ -16,7 +14,7 @@ methods:
 """
 
 
-def test_a_wrong_configuration_is_refused_in_one_message_before_anything_runs(tmp_path):
+def test_a_wrong_configuration_is_refused_in_one_message_before_anything_runs(run, tmp_path):
     (tmp_path / "grid.yaml").write_text(GRID.replace("epochs", "epoch"))
     status, output = run(tmp_path, "--cores", "2")
     assert status != 0
@@ -39,7 +37,7 @@ def test_a_wrong_configuration_is_refused_in_one_message_before_anything_runs(tm
         (["trials=0"], "must be a whole number of 1 or more"),
     ],
 )
-def test_a_setting_that_would_be_ignored_is_refused(tmp_path, settings, message):
+def test_a_setting_that_would_be_ignored_is_refused(run, tmp_path, settings, message):
     (tmp_path / "grid.yaml").write_text(GRID)
     status, output = run(tmp_path, "--cores", "1", "--dry-run", "--config", *settings)
     assert status != 0
@@ -47,7 +45,7 @@ def test_a_setting_that_would_be_ignored_is_refused(tmp_path, settings, message)
     assert "Traceback" not in output
 
 
-def test_a_configuration_given_as_snakemakes_own_is_recognised(tmp_path):
+def test_a_configuration_given_as_snakemakes_own_is_recognised(run, tmp_path):
     (tmp_path / "grid.yaml").write_text(GRID)
     status, output = run(tmp_path, "--cores", "1", "--dry-run", "--configfile", "grid.yaml")
     assert status != 0
@@ -59,7 +57,7 @@ def test_a_configuration_given_as_snakemakes_own_is_recognised(tmp_path):
 @pytest.mark.parametrize(
     ("given", "normalised"), [("../r/", "../r"), ("./r", "r"), ("2024", "2024"), (".", "miniature")]
 )
-def test_every_spelling_of_a_folder_is_the_same_folder(tmp_path, given, normalised):
+def test_every_spelling_of_a_folder_is_the_same_folder(run, tmp_path, given, normalised):
     (tmp_path / "grid.yaml").write_text(GRID)
     options = ("--dry-run", "--cores", "1", "--config", "experiment=grid.yaml", f"results={given}")
     status, output = run(tmp_path, *options)

@@ -14,8 +14,13 @@ import os
 import runpy
 import signal
 import socket
+import subprocess
 import sys
+import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 HEAVY = (
     "torch", "torchvision", "timm.layers", "fvcore.nn", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.datasets",
@@ -36,11 +41,32 @@ sys.exit(answer[0] if answer else 1)
 """
 
 
+@contextmanager
+def serving(folder: Path) -> Iterator[Path]:
+    """A client in `folder`, to be called in place of `python`, while a server answers it."""
+    address, client = folder / "socket", folder / "bin" / "python"
+    client.parent.mkdir()
+    client.write_text(CLIENT.format(python=sys.executable, address=str(address)))
+    client.chmod(0o755)
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen([sys.executable, __file__, str(address)], cwd=folder, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 300
+            while not address.exists():
+                assert server.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            yield client
+        finally:
+            server.terminate()
+            server.wait()
+
+
 def serve(address: str) -> None:
     """Answer clients until the end of the process."""
     for name in HEAVY:
         importlib.import_module(name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks: they answer their clients themselves
+    signal.signal(signal.SIGCHLD, lambda *_: wait_for_forks())  # they answer their clients themselves
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen(64)
@@ -50,6 +76,15 @@ def serve(address: str) -> None:
                 if os.fork() == 0:
                     listening.close()
                     answer(client)
+
+
+def wait_for_forks() -> None:
+    """Wait for the forks that have ended, so that none is left over and their processor time is counted."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass  # there is no other
 
 
 def answer(client: socket.socket) -> None:

@@ -92,7 +92,7 @@ def never_chose(outcomes: Outcomes, dataset: str, method: str) -> bool:
         return False
     if all(len(np.unique(curve.macs)) == 1 for curve in curves):
         return True
-    actions = outcomes.table("actions")
+    actions = outcomes.actions
     if actions.empty:
         return False
     own = actions[(actions["dataset"] == dataset) & (actions["method"] == method) & (actions["policy"] == "own")]

@@ -1,10 +1,12 @@
 """Tables that compare methods at equal compute, of testing or of training, or at equal accuracy."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from benchmark.analysis.curves import Curve
 from benchmark.analysis.formatting import (
     AMOUNT,
     AREA,
@@ -21,7 +23,7 @@ from benchmark.analysis.formatting import (
     significant,
 )
 from benchmark.analysis.outcomes import Outcomes
-from benchmark.analysis.static_networks import Frontier, above_frontier, best_static
+from benchmark.analysis.static_networks import Frontier, best_static
 from benchmark.analysis.statistics import Estimate
 
 #: Shares of the reference's MACs.
@@ -109,13 +111,14 @@ def static_frontier(outcomes: Outcomes) -> Filled:
     lowest on validation. Intervals are over seeds and samples.
     """
     cells: Cells = {}
+    frontiers = {dataset: Frontier(outcomes, dataset) for dataset in outcomes.datasets}
     for dataset, method in outcomes.grid():
         if method in outcomes.static_methods:
             continue
         row = {}
+        seeds, expected = _seeds_within(frontiers[dataset], outcomes.curves(dataset, method)), len(outcomes.seeds)
         for where in ("average", "best", "worst"):
-            found = above_frontier(outcomes, dataset, method, where)
-            seeds, expected = _within_frontier(outcomes, dataset, method), len(outcomes.seeds)
+            found = frontiers[dataset].margin(method, where)
             row[where] = Cell(None, seeds, expected) if found is None else Cell(found[0], expected, expected)
             if where != "average" and found is not None:
                 row[f"{where}_macs"] = Cell(Estimate(found[1], math.nan, 1), expected, expected)
@@ -130,10 +133,10 @@ def static_frontier(outcomes: Outcomes) -> Filled:
     return columns, cells if any(found["average"].estimate is not None for found in cells.values()) else {}
 
 
-def _within_frontier(outcomes: Outcomes, dataset: str, method: str) -> int:
-    """How many seeds have an operating point that costs at least as much as the frontier's cheapest network."""
-    cheapest = min(Frontier(outcomes, dataset).macs, default=math.inf)
-    return sum(curve is not None and curve.macs.max() >= cheapest for curve in outcomes.curves(dataset, method))
+def _seeds_within(frontier: Frontier, curves: Sequence[Curve | None]) -> int:
+    """How many curves have an operating point that costs at least as much as the frontier's cheapest network."""
+    cheapest = min(frontier.macs, default=math.inf)
+    return sum(curve is not None and curve.macs.max() >= cheapest for curve in curves)
 
 
 def area(outcomes: Outcomes) -> Filled:

@@ -1,24 +1,29 @@
 """Whether the layers of a method reach their fixed points, from what its records note."""
 
+import pandas as pd
+
 from benchmark.analysis.outcomes import RUN, Outcomes
 
 #: What is noted of each sample, and the policy under which it is looked up.
 NOTES = {"converged": "own", "held": "onwards", "evaluations": "own"}
 
 
-def of_run(outcomes: Outcomes, dataset: str, method: str, seed: int) -> dict[str, float]:
-    """Means of `NOTES` over the test samples of a run, and its `accuracy`, when solved to the smallest tolerance.
+def of_runs(outcomes: Outcomes) -> dict[tuple[str, str, int], dict[str, float]]:
+    """By dataset, method and seed: means of `NOTES` over test samples, and the `accuracy`, at the smallest tolerance.
 
-    Empty where the run is missing, or its layers are not solved for fixed points.
+    Only of runs whose layers are solved for fixed points.
     """
-    key = dict(zip(RUN, (dataset, method, seed), strict=True))
-    points, notes = (
-        table[(table[list(key)] == list(key.values())).all(axis=1)] for table in (outcomes.points, outcomes.notes)
-    )
-    if "held" not in set(notes["note"]):
+    notes = outcomes.notes
+    held = set(notes.loc[notes["note"] == "held", RUN].itertuples(index=False, name=None))
+    if not held:
         return {}
-    own = points[points["policy"] == "own"]
-    solved = own[own["knob"] == own["knob"].min()]
+    noted = {run: mine for run, mine in notes.groupby(RUN, sort=False) if run in held}
+    own = outcomes.own_points.groupby(RUN, sort=False)
+    return {run: _of_run(own.get_group(run), noted[run]) for run in noted}
+
+
+def _of_run(points: pd.DataFrame, notes: pd.DataFrame) -> dict[str, float]:
+    solved = points[points["knob"] == points["knob"].min()]
     found = {"accuracy": float(solved["accuracy"].iloc[0])}
     for name, policy in NOTES.items():
         noted = notes[(notes["note"] == name) & (notes["policy"] == policy) & (notes["knob"] == solved["knob"].iloc[0])]

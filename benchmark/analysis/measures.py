@@ -12,7 +12,7 @@ from benchmark.analysis.difficulty import BINS
 from benchmark.analysis.formatting import DIFFERENCE
 from benchmark.analysis.outcomes import Outcomes
 from benchmark.analysis.rank_correlation import spearman_contributions
-from benchmark.analysis.static_networks import above_frontier, best_static
+from benchmark.analysis.static_networks import Frontier, best_static
 from benchmark.analysis.statistics import Estimate
 
 
@@ -130,7 +130,7 @@ def _advantage(outcomes: Outcomes, dataset: str, method: str, policies: Sequence
 
 def static_frontier_margin(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
     """How far the curve lies above the frontier of static networks, averaged over it, over seeds and samples."""
-    found = above_frontier(outcomes, dataset, method)
+    found = Frontier(outcomes, dataset).margin(method)
     if found is None:
         _complete(outcomes.curves(dataset, method))
         raise NotMeasured("no static network has all its seeds, or a seed's curve costs less than the cheapest of them")

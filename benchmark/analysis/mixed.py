@@ -8,25 +8,37 @@ import pandas as pd
 from benchmark.analysis.formatting import MIXED, Cells
 from benchmark.analysis.outcomes import Outcomes
 
-#: Columns of `runs`, and what they are called.
-FACTS = {"code": "commit", "versions": "library versions", "hardware": "hardware"}
-
 
 def differing(runs: pd.DataFrame) -> dict[str, int]:
     """In what some runs differ, and how many versions of each there are; only finished runs count."""
-    done = runs[runs["status"] == "done"]
-    code = done["commit"].astype(str) + done["dirty"].astype(str)
-    counts = {name: done.assign(code=code)[column].astype(str).nunique() for column, name in FACTS.items()}
-    return {name: count for name, count in counts.items() if count > 1}
+    counts = {fact: values.nunique() for fact, values in _facts(runs).items()}
+    return {fact: count for fact, count in counts.items() if count > 1}
+
+
+def _facts(runs: pd.DataFrame) -> dict[str, pd.Series]:
+    """What tells finished runs apart, each as a text by dataset and method."""
+    done = runs[runs["status"] == "done"].set_index(["dataset", "method"])
+    return {
+        "commit": done["commit"].astype(str) + done["dirty"].astype(str),
+        "library versions": done["versions"].astype(str),
+        "hardware": done["hardware"].astype(str),
+    }
 
 
 def marked(outcomes: Outcomes, cells: Cells) -> Cells:
     """The cells, each with what its runs differ in: those of its row, and of the method that it compares with."""
-    groups = dict(iter(outcomes.runs.groupby(["dataset", "method"])))
+    versions = {
+        fact: {key: set(some.dropna()) for key, some in values.groupby(["dataset", "method"])}
+        for fact, values in _facts(outcomes.runs).items()
+    }
 
     def differs(dataset: str, methods: Collection[str | None]) -> str:
-        found = [runs for (where, method), runs in groups.items() if method in methods and dataset in (where, ANY)]
-        return ", ".join(differing(pd.concat(found))) if found else ""
+        facts = []
+        for fact, known in versions.items():
+            found = [some for (where, method), some in known.items() if method in methods and dataset in (where, ANY)]
+            if len(set().union(*found)) > 1:
+                facts.append(fact)
+        return ", ".join(facts)
 
     return {
         (dataset, method): {

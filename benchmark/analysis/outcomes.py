@@ -130,6 +130,11 @@ class Outcomes:
         found = self.table("notes")
         return found if len(found) else pd.DataFrame(columns=[*POINT_COLUMNS[:6], "note", "samples", "mean"])
 
+    @cached_property
+    def actions(self) -> pd.DataFrame:
+        """How many test samples took each action, by run, operating point and round."""
+        return self.table("actions")
+
     @property
     def policies(self) -> list[str]:
         """Who decided, in any record: "own" and the controls."""
@@ -145,18 +150,19 @@ class Outcomes:
 
     @cached_property
     def _curves(self) -> dict[tuple[str, str, int, str], Curve]:
-        ordered = self.points.sort_values("validation_macs", kind="stable")
-        return {
-            key: Curve(
-                operating_points=group["operating_point"].to_numpy(),
-                validation_macs=group["validation_macs"].to_numpy(),
-                validation_accuracy=group["validation_accuracy"].to_numpy(),
-                macs=group["macs"].to_numpy(),
-                accuracy=group["accuracy"].to_numpy(),
-                ece=group["ece"].to_numpy(),
-            )
-            for key, group in ordered.groupby([*RUN, "policy"], observed=True)
+        if self.points.empty:
+            return {}
+        keys = [*RUN, "policy"]
+        ordered = self.points.sort_values([*keys, "validation_macs"], kind="stable")
+        # A frame for each of thousands of groups would take seconds, so whole columns are cut.
+        first = np.flatnonzero(~ordered.duplicated(keys))
+        columns = {
+            "operating_points": "operating_point",
+            **{name: name for name in ("validation_macs", "validation_accuracy", "macs", "accuracy", "ece")},
         }
+        parts = {name: np.split(ordered[column].to_numpy(), first[1:]) for name, column in columns.items()}
+        runs = ordered[keys].iloc[first].itertuples(index=False, name=None)
+        return {run: Curve(**{name: part[place] for name, part in parts.items()}) for place, run in enumerate(runs)}
 
     # One point per seed
 

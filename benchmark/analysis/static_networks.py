@@ -50,6 +50,7 @@ class Frontier:
     """
 
     def __init__(self, outcomes: Outcomes, dataset: str) -> None:
+        self._outcomes, self._dataset = outcomes, dataset
         self.methods = complete(outcomes, dataset)
         columns = ("macs", "validation_macs", "validation_accuracy")
         means = [[_mean(outcomes, dataset, method, column) for column in columns] for method in self.methods]
@@ -67,34 +68,33 @@ class Frontier:
         shares = best_mixture(self._chosen_macs, self._chosen_accuracy, self._chosen_macs, curve.validation_macs)
         return np.asarray(curve.validation_accuracy - shares @ self._chosen_accuracy)
 
+    def margin(
+        self, method: str, where: Literal["average", "best", "worst"] = "average"
+    ) -> tuple[Estimate, float] | None:
+        """How far a method's curve lies above the frontier on test, and the mean MACs at which.
 
-def above_frontier(
-    outcomes: Outcomes, dataset: str, method: str, where: Literal["average", "best", "worst"] = "average"
-) -> tuple[Estimate, float] | None:
-    """How far a method's curve lies above the frontier of static networks on test, and the mean MACs at which.
-
-    At those of its operating points that cost at least as much as the cheapest network of the frontier: averaged over
-    them ("average"), or at each seed's point that lies highest ("best") or lowest ("worst") on validation. None where a
-    run is missing, there is no frontier, or a seed has no such point.
-    """
-    frontier = Frontier(outcomes, dataset)
-    curves = [curve for curve in outcomes.curves(dataset, method) if curve is not None]
-    if not frontier.methods or len(curves) < len(outcomes.seeds):
-        return None
-    weights, macs, right = [], [], []
-    for seed, curve in zip(outcomes.seeds, curves, strict=True):
-        shares = frontier.shares(curve.macs)
-        points = np.flatnonzero(np.isfinite(shares).all(axis=1))
-        if not len(points):
+        At those of its operating points that cost at least as much as the cheapest network of the frontier: averaged
+        over them ("average"), or at each seed's point that lies highest ("best") or lowest ("worst") on validation.
+        None where a run is missing, there is no frontier, or a seed has no such point.
+        """
+        outcomes, dataset = self._outcomes, self._dataset
+        curves = [curve for curve in outcomes.curves(dataset, method) if curve is not None]
+        if not self.methods or len(curves) < len(outcomes.seeds):
             return None
-        if where != "average":
-            margins = frontier.validation_margins(curve)[points]
-            points = points[[np.nanargmax(margins if where == "best" else -margins)]]
-        weights.append(shares[points].mean(axis=0))
-        macs.append(curve.macs[points].mean())
-        right.append(outcomes.right(dataset, method, seed, curve.operating_points[points]).mean(axis=0))
-    mean_weights = np.mean(weights, axis=0)
-    # The seeds spend unequal compute: each is compared with the frontier at its own.
-    standards = (np.array(weights) - mean_weights) @ frontier.correct.mean(axis=(1, 2))
-    theirs = np.tensordot(mean_weights, frontier.correct, axes=1)
-    return nested_difference(np.array(right) - standards[:, None], theirs), float(np.mean(macs))
+        weights, macs, right = [], [], []
+        for seed, curve in zip(outcomes.seeds, curves, strict=True):
+            shares = self.shares(curve.macs)
+            points = np.flatnonzero(np.isfinite(shares).all(axis=1))
+            if not len(points):
+                return None
+            if where != "average":
+                margins = self.validation_margins(curve)[points]
+                points = points[[np.nanargmax(margins if where == "best" else -margins)]]
+            weights.append(shares[points].mean(axis=0))
+            macs.append(curve.macs[points].mean())
+            right.append(outcomes.right(dataset, method, seed, curve.operating_points[points]).mean(axis=0))
+        mean_weights = np.mean(weights, axis=0)
+        # The seeds spend unequal compute: each is compared with the frontier at its own.
+        standards = (np.array(weights) - mean_weights) @ self.correct.mean(axis=(1, 2))
+        theirs = np.tensordot(mean_weights, self.correct, axes=1)
+        return nested_difference(np.array(right) - standards[:, None], theirs), float(np.mean(macs))

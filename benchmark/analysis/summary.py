@@ -16,6 +16,7 @@ import pandas as pd
 
 from benchmark.analysis.difficulty import graded_samples
 from benchmark.analysis.reduction import reduced
+from benchmark.evaluation import measurements
 from benchmark.experiment.configuration import Configuration, Run
 from benchmark.files import atomic_write
 
@@ -63,8 +64,8 @@ def write(experiment: Configuration, results: Path, workers: int = 1) -> Path:
             continue
         for name, table in outcome.items():
             tables[name].append(_keyed(table, state.run))
-        if (timed := state.folder / "latency.csv").exists():
-            tables["latency"].append(_keyed(pd.read_csv(timed), state.run))
+        if len(timed := measurements.read(state.folder, "latency.csv")):
+            tables["latency"].append(_keyed(timed, state.run))
     tables["runs"] = [pd.DataFrame([state.row(experiment.reference) for state in states])]
     tables["samples"] = [samples.assign(dataset=label) for label, samples in datasets.items() if samples is not None]
     folder = results / experiment.experiment / "summary"

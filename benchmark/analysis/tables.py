@@ -21,7 +21,7 @@ from benchmark.analysis.equal_compute import (
     static_frontier,
 )
 from benchmark.analysis.fixed_points import NOTES as FIXED_POINT_NOTES
-from benchmark.analysis.fixed_points import of_run as fixed_point_notes
+from benchmark.analysis.fixed_points import of_runs as fixed_point_notes
 from benchmark.analysis.formatting import (
     ACCURACY,
     AMOUNT,
@@ -195,8 +195,9 @@ def fixed_points(outcomes: Outcomes) -> Filled:
     times as long as the cap. Training MACs are those of the forward passes of one run.
     """
     cells: Cells = {}
+    found = fixed_point_notes(outcomes)
     for key in outcomes.grid():
-        seeds = [fixed_point_notes(outcomes, *key, seed) for seed in outcomes.seeds]
+        seeds = [found.get((*key, seed), {}) for seed in outcomes.seeds]
         if any(seeds):
             row = {name: Cell.of([each.get(name) for each in seeds]) for name in FIXED_POINT_NOTES}
             row["accuracy"] = Cell.of([each.get("accuracy") for each in seeds])

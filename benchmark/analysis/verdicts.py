@@ -17,7 +17,7 @@ from benchmark.analysis.controls import never_chose
 from benchmark.analysis.formatting import probability, significant
 from benchmark.analysis.measures import MEASURES, NotMeasured, points, unmatched
 from benchmark.analysis.outcomes import Outcomes
-from benchmark.analysis.static_networks import above_frontier, best_static
+from benchmark.analysis.static_networks import Frontier, best_static
 from benchmark.analysis.statistics import Estimate
 from benchmark.errors import UserError
 
@@ -180,9 +180,9 @@ def _verdict(
 
 def _extremes(outcomes: Outcomes, dataset: str, method: str) -> str:
     """Where, and by how much, the curve lies highest above the static frontier, and lowest."""
-    found = ""
+    found, frontier = "", Frontier(outcomes, dataset)
     for where, name in (("best", "highest"), ("worst", "lowest")):
-        if (there := above_frontier(outcomes, dataset, method, where)) is not None:  # type: ignore[arg-type]
+        if (there := frontier.margin(method, where)) is not None:  # type: ignore[arg-type]
             estimate, macs = there
             side = "above" if estimate.value >= 0 else "below"
             found += f"; {name} at {significant(macs)} MACs: {points(abs(estimate.value))} {side}"

@@ -67,8 +67,12 @@ def columns(path: Path) -> list[str]:
     return pq.read_schema(path).names
 
 
+#: Records of at most so many values, 400 MB or less, are held in memory.
+FEW_VALUES = 5 * 10**7
+
+
 class Columns:
-    """The records of a file, read column by column: a hundred columns of millions of rows are never held at once.
+    """The records of a file, column by column: a hundred columns of millions of rows are never held at once.
 
     Attributes:
         columns: their names.
@@ -77,10 +81,15 @@ class Columns:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.columns = columns(path)
+        few = pq.read_metadata(path).num_rows * len(self.columns) <= FEW_VALUES
+        self._whole = read(path) if few else None
 
     def __getitem__(self, name: str) -> pd.Series:
-        """A column, read from the file each time."""
-        return read(self._path, [name])[name]
+        """A column; of many records, it is read from the file each time."""
+        return self._of([name])[name]
+
+    def _of(self, names: list[str]) -> pd.DataFrame:
+        return read(self._path, names) if self._whole is None else self._whole[names]
 
     def check(self) -> None:
         """As `check` does, with no more columns in memory than it looks at.
@@ -89,7 +98,7 @@ class Columns:
             ValueError: see `check`.
         """
         _check_names(self.columns)
-        _check_rows(read(self._path, _CHECKED))
+        _check_rows(self._of(_CHECKED))
 
 
 def check(records: pd.DataFrame, component_macs: Mapping[str, int] | None = None) -> None:

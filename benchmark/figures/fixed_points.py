@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from benchmark.analysis.fixed_points import of_run
+from benchmark.analysis.fixed_points import of_runs
 from benchmark.analysis.variants import fixed_point_methods
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
@@ -41,10 +41,10 @@ def data(evidence: Evidence) -> pd.DataFrame:
     outcomes = evidence.outcomes
     methods = set(fixed_point_methods(evidence.configuration.method_kinds))
     rows = [
-        (run.dataset, run.method, TITLES[name], run.seed, value)
-        for run in evidence.configuration.runs()
-        if run.method in methods
-        for name, value in of_run(outcomes, run.dataset, run.method, run.seed).items()
+        (dataset, method, TITLES[name], seed, value)
+        for (dataset, method, seed), found in of_runs(outcomes).items()
+        if method in methods
+        for name, value in found.items()
     ]
     finished = {row[:2] + row[3:4] for row in rows}
     for dataset in outcomes.datasets if finished else []:
@@ -60,7 +60,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
                 for (work, column), title in RATIOS.items()
                 if row.work == work
             ]
-    seeds = pd.DataFrame(rows, columns=["dataset", "method", "quantity", "seed", "value"])
+    seeds = pd.DataFrame(rows, columns=["dataset", "method", "quantity", "seed", "value"]).dropna(subset="value")
     if seeds.empty:
         return seeds
     means = mean_over_seeds(seeds, ["dataset", "method", "quantity"], "value")

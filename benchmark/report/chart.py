@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import figures
-from benchmark.analysis.static_networks import above_frontier
+from benchmark.analysis.static_networks import Frontier
 from benchmark.figures import Evidence, Style
 from benchmark.figures._means import mean_curves
 from benchmark.figures.accuracy_compute import FEW
@@ -88,7 +88,8 @@ def _most_telling(evidence: Evidence, datasets: list[str]) -> str:
 
     def distance(dataset: str) -> float:
         adaptive = [m for m in evidence.outcomes.methods if m not in evidence.outcomes.static_methods]
-        found = [above_frontier(evidence.outcomes, dataset, method) for method in adaptive]
+        frontier = Frontier(evidence.outcomes, dataset)
+        found = [frontier.margin(method) for method in adaptive]
         return max((abs(float(margin[0].value)) for margin in found if margin is not None), default=0.0)
 
     return max(datasets, key=distance) if datasets else ""

@@ -16,6 +16,7 @@ from benchmark.analysis.mixed import differing
 from benchmark.analysis.summary import write
 from benchmark.errors import UserError
 from benchmark.experiment import configuration
+from benchmark.report.runs import holes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +42,8 @@ def main(arguments: argparse.Namespace) -> None:
     runs = pd.read_parquet(folder / "runs.parquet")
     done = int((runs["status"] == "done").sum())
     print(f"{folder}: {done} of {len(runs)} runs")
-    for row in runs[runs["status"] != "done"].itertuples():
-        print(f"  {row.dataset}/{row.method}/seed{row.seed}: {row.status}" + (f" ({row.error})" if row.error else ""))
+    for run in holes(runs):
+        print(f"  {run['name']}: {run['status']}" + (f" ({run['error']})" if run["error"] else ""))
     if arguments.strict and (counts := differing(runs)):
         found = ", ".join(f"{name} ({count} different)" for name, count in counts.items())
         raise UserError(

@@ -19,9 +19,9 @@ _WORDS = {"commit": "commit", "hardware": "hardware"}
 
 def holes(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """The runs that are not done, with their status and error."""
-    lacking = runs[runs["status"] != "done"]
+    lacking = runs[runs["status"] != "done"].fillna({"error": ""})  # a text that is missing is read back as NaN
     return [
-        {"name": f"{row.dataset}/{row.method}/seed{row.seed}", "status": row.status, "error": row.error or ""}
+        {"name": f"{row.dataset}/{row.method}/seed{row.seed}", "status": row.status, "error": row.error}
         for row in lacking.itertuples()
     ]
 

@@ -227,7 +227,7 @@ def test_the_verb_tells_what_is_missing(written, monkeypatch, capsys):
     command.main(argparse.Namespace(config=None, results=written[2], workers=1, strict=False))
     output = capsys.readouterr().out
     assert "28 of 30 runs" in output
-    assert "maze/resnet8/seed1: missing" in output
+    assert "maze/resnet8/seed1: missing\n" in output
 
 
 def test_runs_of_several_commits_are_refused_if_asked(tmp_path, monkeypatch):

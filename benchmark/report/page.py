@@ -13,7 +13,7 @@ from benchmark.analysis.formatting import Table, significant
 from benchmark.analysis.tables import make
 from benchmark.experiment import provenance
 from benchmark.figures import Evidence, Style, gallery
-from benchmark.report import cards, runs, sentences, tuning
+from benchmark.report import cards, runs, sentences, start, tuning
 from benchmark.report.board import leaderboard
 from benchmark.report.chart import chart, look
 from benchmark.report.pictures import pictures
@@ -100,6 +100,7 @@ class Page:
         all_runs, static = evidence.outcomes.runs, evidence.outcomes.static_methods
         style = Style(configuration.methods, static)
         return {
+            "version": start.VERSION,
             "name": configuration.experiment,
             "title": self.title,
             "question": configuration.question,

@@ -1,7 +1,7 @@
 """Findings in plain sentences, made from the numbers alone; where runs are missing, the sentence says so instead."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -26,31 +26,32 @@ def leaders(boards: Sequence[Board]) -> str:
     """Who is most accurate within the reference's compute, dataset by dataset."""
     if not boards:
         return ""
-    parts = [_leader(board) for board in boards]
-    return f"Within the compute of {boards[0]['reference']}, {join(parts)}."
+    parts = [f"on {board['dataset']}, {_leader(board)}" for board in boards]
+    return f"Within the compute of {boards[0]['reference']}: {join(parts, '; ')}."
 
 
 def _leader(board: Board) -> str:
     rows = [row for row in board["rows"] if row["cells"][-1]["value"] is not None]
     if not rows:
-        return f"nothing can be said about {board['dataset']}: no method has all its runs there"
+        return "no method has a point that fits in all its seeds yet"
     lacking = [row["method"] for row in board["rows"] if row["cells"][-1]["value"] is None]
-    without = f" ({_listed(lacking)} not counted: seeds are missing or nothing fits)" if lacking else ""
+    without = f" ({_few(lacking)} not counted: seeds are missing or nothing fits)" if lacking else ""
     best = rows[0]
     number = _accuracy(best["cells"][-1])
     if best["cells"][-1]["place"] == "first":
-        second = f", {points(best['cells'][-1]['value'] - rows[1]['cells'][-1]['value'])} above {rows[1]['method']}"
-        return f"{best['method']} is most accurate on {board['dataset']} ({number}{second}){without}"
-    level = [row["method"] for row in rows if row["cells"][-1]["place"] == "tie"]
-    if len(level) < 2:
-        return f"{best['method']} reaches {number} on {board['dataset']}, with nothing to compare it with{without}"
-    return f"{_listed(level)} tie on {board['dataset']} ({best['method']} {number}){without}"
+        lead = points(best["cells"][-1]["value"] - rows[1]["cells"][-1]["value"])
+        return f"{best['method']} is most accurate ({number}), {lead} above {rows[1]['method']}{without}"
+    level = [row["method"] for row in rows[1:] if row["cells"][-1]["place"] == "tie"]
+    if not level:
+        return f"only {best['method']} can be judged ({number}){without}"
+    others = "any other method" if len(level) == len(rows) - 1 > 3 else _few(level)
+    return f"{best['method']} is most accurate ({number}), but not shown to be ahead of {others}{without}"
 
 
 def saving(outcomes: Outcomes) -> str:
     """The least compute at which an adaptive method is as accurate as the best static network."""
     _, cells = equal_accuracy(outcomes)
-    parts, unreached = [], []
+    parts = []
     for dataset in outcomes.datasets:
         standard = best_static(outcomes, dataset)
         theirs = outcomes.at_best(dataset, standard, "macs")
@@ -63,18 +64,12 @@ def saving(outcomes: Outcomes) -> str:
             if where == dataset and method not in outcomes.static_methods and (cell := row["macs"]).estimate is not None
         }
         if not costs:
-            unreached.append(dataset)
+            parts.append(f"on {dataset}, no adaptive method is accurate enough in every seed")
             continue
         method, (share, low, high) = min(costs.items(), key=lambda found: found[1][0])
         interval = "" if math.isnan(low) else f" (95% interval {100 * low:.0f} to {100 * high:.0f}%)"
-        parts.append(f"{method} takes {100 * share:.0f}%{interval} of the MACs of {standard} on {dataset}")
-    if not parts and not unreached:
-        return ""
-    sentence = f"To match the best static network, {join(parts)}" if parts else ""
-    if unreached:
-        missed = f"no adaptive method matches the best static network in every seed on {_listed(unreached)}"
-        sentence = f"{sentence}; {missed}" if sentence else missed[0].upper() + missed[1:]
-    return sentence + "."
+        parts.append(f"on {dataset}, {method} needs {100 * share:.0f}% of the MACs of {standard}{interval}")
+    return f"To match the best static network: {join(parts, '; ')}." if parts else ""
 
 
 def choosing(judged: Sequence[Mapping[str, Any]]) -> str:
@@ -84,27 +79,22 @@ def choosing(judged: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for dataset, found in blind.items():
         if found["verdict"] == "not tested":
-            parts.append(f"it made no choice on {dataset}")
+            parts.append(f"on {dataset}, it made no choice")
         elif found["low"] is not None:
-            other = threshold.get(dataset)
-            against = (
-                ""
-                if other is None or other["low"] is None
-                else f" and {_worth(other)} the best threshold on confidence"
-            )
-            parts.append(
-                f"on {dataset} it is {_worth(found)} the best policy that does not look at the sample{against}"
-            )
+            worth = [_worth(found, "the best policy that does not look at the sample")]
+            if (other := threshold.get(dataset)) is not None and other["low"] is not None:
+                worth.append(_worth(other, "the best threshold on confidence"))
+            parts.append(f"on {dataset}, it is {' and '.join(worth)}")
     method = next((found["method"] for found in judged), "")
-    return f"The agent of {method} at equal compute: {join(parts, '; ')}." if parts else ""
+    return f"The agent of {method}, at equal compute: {join(parts, '; ')}." if parts else ""
 
 
-def _worth(found: Mapping[str, Any]) -> str:
+def _worth(found: Mapping[str, Any], rival: str) -> str:
     low, high, effect = (100 * found[name] for name in ("low", "high", "effect"))
     if low <= 0 <= high:
-        return f"level with ({_signed(effect)} points, {_signed(low)} to {_signed(high)})"
+        return f"level with {rival} ({_signed(effect)} points, {_signed(low)} to {_signed(high)})"
     side = "above" if effect > 0 else "below"
-    return f"{abs(effect):.2f} points ({min(abs(low), abs(high)):.2f} to {max(abs(low), abs(high)):.2f}) {side}"
+    return f"{abs(effect):.2f} points {side} {rival} ({min(abs(low), abs(high)):.2f} to {max(abs(low), abs(high)):.2f})"
 
 
 def _signed(value: float) -> str:
@@ -126,7 +116,7 @@ def advice(boards: Sequence[Board]) -> list[str]:
             )
             method, why = answer[0], _why(board, answer, BUDGETS.index(shares[-1]))
             sentences.append(
-                f"Use {method} on {board['dataset']} at {span} of the compute of {board['reference']}: {why}."
+                f"On {board['dataset']}, within {span} of the compute of {board['reference']}, use {method}: {why}."
             )
     return sentences
 
@@ -145,7 +135,7 @@ def _why(board: Board, answer: tuple[str, tuple[str, ...]], place: int) -> str:
     method, level = answer
     number = _accuracy(cells[method])
     if level:
-        return f"{number}, level with {_listed(level)} and the cheapest of them"
+        return f"{number}; level with {_few(level)}, but the cheapest"
     rest = [(cell["value"], name) for name, cell in cells.items() if name != method and cell["value"] is not None]
     if not rest:
         return number
@@ -163,8 +153,9 @@ def points(difference: float) -> str:
     return f"{100 * abs(difference):.1f} points"
 
 
-def _listed(names: Iterable[str]) -> str:
-    return join(list(names))
+def _few(names: Sequence[str]) -> str:
+    """The names, if they are few; else how many there are."""
+    return join(names) if len(names) <= 3 else f"{len(names)} other methods"
 
 
 def join(parts: Sequence[str], separator: str = ", ") -> str:

@@ -28,7 +28,7 @@ def sheet(table: Table) -> dict[str, Any]:
     return {
         "name": table.name,
         "title": table.name.replace("_", " ").capitalize(),
-        "caption": table.caption + (f" In every row, {said}." if said else ""),
+        "caption": table.caption + (f" The same in every row: {said}." if said else ""),
         "one_dataset": datasets.pop() if len(datasets) == 1 else "",
         "headings": [heading for place, heading in enumerate(headings) if place not in constant],
         "rows": rows,

@@ -12,25 +12,40 @@ from benchmark.report.templating import fill
 
 #: What each experiment's page leaves beside it for the start page.
 SUMMARY = "findings.json"
+#: Of the form of that file: one higher with every change of it.
+VERSION = 1
 
 Experiment = Mapping[str, Any]
 
 
-def read(results: Path) -> list[dict[str, Any]]:
-    """The summaries of all experiments in `results`, those with most finished runs first."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob(f"*/{SUMMARY}"))]
-    return sorted(found, key=lambda experiment: (-experiment["done"], experiment["name"]))
+def read(results: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The summaries of all experiments in `results`, those with most finished runs first, and whose cannot be read.
+
+    Those are summaries that another version of the suite wrote, and damaged ones; their folders are named.
+    """
+    found, unread = [], []
+    for path in sorted(results.glob(f"*/{SUMMARY}")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            content = None
+        if isinstance(content, dict) and content.get("version") == VERSION:
+            found.append(content)
+        else:
+            unread.append(path.parent.name)
+    return sorted(found, key=lambda experiment: (-experiment["done"], experiment["name"])), unread
 
 
 def start_page(results: Path) -> str:
     """The page, as one file."""
-    experiments = read(results)
+    experiments, unread = read(results)
     columns, claims = verdict_board(experiments)
     return fill(
         "start.html",
         ("theme",),
         summary=summary(experiments),
         experiments=experiments,
+        unread=unread,
         columns=columns,
         claims=claims,
         code=provenance.code(),
@@ -82,34 +97,41 @@ def _adaptive(boards: Sequence[Mapping[str, Any]]) -> str:
     total = sum(counted.values())
     if not total:
         return ""
-    parts = [
-        f"on {counted[kind]} {words}"
-        for kind, words in (
-            ("adaptive", "an adaptive network beats every static one"),
-            ("static", "a static network beats every adaptive one"),
-            ("tie", "neither can be shown to be ahead"),
-        )
-        if counted[kind]
-    ]
+    said = {
+        "adaptive": "an adaptive network beats every static one",
+        "static": "a static network beats every adaptive one",
+        "tie": "neither kind is shown to be ahead",
+    }
+    parts = [f"{words} on {counted[kind]}" for kind, words in said.items() if counted[kind]]
     most = f" The widest lead: {widest[1]}." if widest[1] else ""
-    return f"Of {_boards(total)}, {join(parts)}.{most}"
+    return f"Of {_boards(total)} with both kinds: {join(parts)}.{most}"
 
 
 def _claims(experiments: Sequence[Experiment]) -> str:
-    """How the paper's claims fare: everywhere, somewhere, nowhere."""
-    verdicts: dict[str, list[str]] = {}
+    """How many of the paper's claims are supported everywhere, somewhere or nowhere, and how many are open."""
+    verdicts: dict[str, set[str]] = {}
     for experiment in experiments:
         for found in experiment["verdicts"]:
-            verdicts.setdefault(found["claim"], []).append(found["verdict"])
-    tested = {claim: [v for v in found if v != "not tested"] for claim, found in verdicts.items()}
-    tested = {claim: found for claim, found in tested.items() if found}
-    if not tested:
+            verdicts.setdefault(found["claim"], set()).add(found["verdict"])
+    if not verdicts:
         return ""
-    everywhere = sum(set(found) == {"supported"} for found in tested.values())
-    nowhere = sum("supported" not in found for found in tested.values())
-    somewhere = len(tested) - everywhere - nowhere
-    parts = [f"{everywhere} hold on every dataset tested", f"{somewhere} on some", f"{nowhere} on none"]
-    return f"Of {len(tested)} claims of the DynaLay paper that were tested, {join(parts)}."
+    fates = Counter(_fate(found - {"not tested"}) for found in verdicts.values())
+    said = {
+        "everywhere": "supported on every dataset tested",
+        "somewhere": "supported on some datasets only",
+        "nowhere": "supported on none",
+        "open": "still open",
+    }
+    parts = [f"{fates[fate]} {words}" for fate, words in said.items() if fates[fate]]
+    return f"Claims of the DynaLay paper: {join(parts)}."
+
+
+def _fate(verdicts: set[str]) -> str:
+    if verdicts == {"supported"}:
+        return "everywhere"
+    if "supported" in verdicts:
+        return "somewhere"
+    return "nowhere" if "not supported" in verdicts else "open"
 
 
 def _boards(count: int) -> str:

@@ -151,8 +151,14 @@ if ($("chart")) {
       row.append(...cells.map((text, i) => Object.assign(document.createElement(i ? "td" : "th"), { textContent: text, scope: i ? undefined : "row" })));
       return row;
     }));
+    const here = curves.filter((c) => c.axis === $("axis").value && c.dataset === $("dataset").value).map((c) => c.method);
+    for (const box of boxes) box.closest("label").classList.toggle("absent", !here.includes(box.value));
+    const absent = boxes.map((box) => box.value).filter((method) => !here.includes(method));
     const lacking = holes[$("axis").value]?.[$("dataset").value];
-    $("chart-holes").textContent = lacking ? `Means of fewer seeds than planned: ${lacking}.` : "";
+    $("chart-holes").textContent = [
+      lacking ? `Means of fewer seeds than planned: ${lacking}.` : "",
+      absent.length ? `${onMacs() ? "No finished run" : "Not timed"}: ${absent.join(", ")}.` : "",
+    ].join(" ").trim();
     $("chart-x").textContent = axisOf().label;
   };
 

@@ -215,8 +215,8 @@ function show() {
   if (content.groups) facts.push(content.groups[state.sample]);
   const verdict = isRight(state.sample, last) ? "right" : `wrong, it is ${name(content.labels[state.sample])}`;
   $("outcome").replaceChildren(
-    `${state.method} answers `, make("b", {}, name(last.classes[0])), ` (${verdict}) with ${percent(last.probabilities[0])}, for `,
-    make("b", {}, `${short(last.macs)} MACs`), ` after ${taken.length - 1} decisions.`, facts.length ? ` Of this sample: ${facts.join("; ")}.` : "",
+    `${state.method} answers `, make("b", {}, name(last.classes[0])), ` (${verdict}, probability ${percent(last.probabilities[0])}) for `,
+    make("b", {}, `${short(last.macs)} MACs`), ` after ${taken.length - 1} ${taken.length === 2 ? "decision" : "decisions"}.`, facts.length ? ` Of this sample: ${facts.join("; ")}.` : "",
   );
   $("nothing").textContent = taken.length === 1 ? "This method decided nothing here: it computed its answer in one go." : "";
   drawPicture();
@@ -241,6 +241,12 @@ function chooseMethod(label) {
   choosePoint(state.point);
 }
 
+// Who decides most: a method that decides nothing shows nothing.
+function busiest(labels) {
+  const decisions = (label) => Math.max(...content.methods[label].counts.flat());
+  return labels.reduce((best, label) => (decisions(label) > decisions(best) ? label : best));
+}
+
 async function chooseDataset(dataset, wanted) {
   content = await unpack(dataset);
   state.dataset = $("dataset").value = dataset;
@@ -248,7 +254,7 @@ async function chooseDataset(dataset, wanted) {
   $("method").replaceChildren(...labels.map((label) => make("option", {}, label)));
   $("number").max = content.samples.at(-1);
   state.sample = Math.min(state.sample, content.samples.length - 1);
-  chooseMethod(labels.includes(wanted) ? wanted : labels.includes(state.method) ? state.method : labels[0]);
+  chooseMethod(labels.includes(wanted) ? wanted : labels.includes(state.method) ? state.method : busiest(labels));
 }
 
 // Of the samples that were kept, the place of the one whose number is nearest.

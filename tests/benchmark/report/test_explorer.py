@@ -254,7 +254,7 @@ def test_a_sample_is_shown_step_by_step_with_its_flip(shown):
     assert flips == ["⚑ flips from <b>cat</b> to bee"]
     assert texts(shown, ".chosen") == ["go on"] * 3
     assert "score" in texts(shown, ".why dt")
-    assert "branchynet answers bee (right)" in texts(shown, "#outcome")[0]
+    assert "branchynet answers bee (right, probability" in texts(shown, "#outcome")[0]
     assert "path length" in texts(shown, "#outcome")[0]
     assert len(texts(shown, "#course circle")) == 4
     assert len(texts(shown, "#course .flip")) == 1

@@ -4,7 +4,7 @@ After ten seconds of it, someone who has never seen the project should be able t
 
 1. "DynaLay (or another method) is ahead, or level with the best, on so many datasets when all may spend the same."
 2. "Adaptive networks beat static ones on these datasets by this much at most, and are level with them on those."
-3. "Of the paper's nine claims, so many hold everywhere, so many somewhere and so many nowhere."
+3. "Of the paper's claims, so many hold everywhere, so many somewhere, so many nowhere, and so many are open."
 
 They are the three sentences at its top, made from the numbers alone.
 """
@@ -27,8 +27,8 @@ def start(open_page, results):
 def test_three_sentences_say_what_was_found(start):
     leaders, adaptive, claims = texts(start, "#findings li")
     assert re.search(r"^At equal compute, .* ahead or level with the best on \d of 2 leaderboards", leaders)
-    assert re.search(r"^Of \d leaderboards?, on \d ", adaptive)
-    assert re.search(r"^Of \d claims of the DynaLay paper that were tested, \d hold on every dataset tested", claims)
+    assert re.search(r"^Of \d leaderboards? with both kinds: .* on \d", adaptive)
+    assert re.search(r"^Claims of the DynaLay paper: \d ", claims)
     fold = start.execute_script("return document.querySelector('#findings').getBoundingClientRect().bottom")
     assert fold < 844  # seen without scrolling
 
@@ -91,20 +91,54 @@ def test_the_sentences_count_right():
     second = board("ising", resnet=(0.93, "tie", True), dynalay=(0.93, "tie", False), act=(0.9, "", False))
     third = board("digits", resnet=(0.97, "first", True), dynalay=(0.95, "", False))
     claims = (("a", "supported"), ("a", "supported"), ("b", "supported"), ("b", "inconclusive"), ("c", "not supported"),
-              ("d", "not tested"))  # fmt: skip
+              ("c", "inconclusive"), ("d", "not tested"), ("e", "inconclusive"))  # fmt: skip
     leaders, adaptive, tested = summary([experiment(first, second, third, verdicts=claims)])
     assert leaders == "At equal compute, dynalay and resnet are ahead or level with the best on 2 of 3 leaderboards."
     assert adaptive == (
-        "Of 3 leaderboards, on 1 an adaptive network beats every static one, on 1 a static network beats every "
-        "adaptive one and on 1 neither can be shown to be ahead. The widest lead: dynalay by 16.0 points over resnet "
-        "on maze."
+        "Of 3 leaderboards with both kinds: an adaptive network beats every static one on 1, a static network beats "
+        "every adaptive one on 1 and neither kind is shown to be ahead on 1. The widest lead: dynalay by 16.0 points "
+        "over resnet on maze."
     )
     assert tested == (
-        "Of 3 claims of the DynaLay paper that were tested, 1 hold on every dataset tested, 1 on some and 1 on none."
+        "Claims of the DynaLay paper: 1 supported on every dataset tested, 1 supported on some datasets only, "
+        "1 supported on none and 2 still open."
     )
+
+
+@pytest.mark.parametrize("verdict", ["inconclusive", "not tested"])
+def test_claims_that_nothing_decides_are_not_said_to_fail(verdict):
+    (said,) = summary([experiment(verdicts=(("a", verdict), ("b", "inconclusive")))])
+    assert said == "Claims of the DynaLay paper: 2 still open."
 
 
 def test_an_experiment_that_has_not_run_claims_nothing(tmp_path):
     unrun = experiment(board("maze", dynalay=(0.99, "first", False)), done=0)
     assert summary([unrun]) == []
     assert "No finding yet" in start_page(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "{}", '{"version": 0}', '{"version": 99, "boards": []}', "{"])
+def test_a_summary_of_another_version_is_left_out_and_named(results, tmp_path, content):
+    for name in ("synthetic", "older"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "findings.json").write_bytes((results / "synthetic" / "findings.json").read_bytes())
+    (tmp_path / "older" / "findings.json").write_text(content)
+    page = start_page(tmp_path)
+    assert "Left out, as another version of this suite wrote" in page
+    assert '<a href="older/report.html">older</a>' in page
+    assert page.count('<article class="verdict">') == 1
+    (tmp_path / "older" / "findings.json").unlink()
+    assert "Left out" not in start_page(tmp_path)
+
+
+def test_the_version_of_a_summary_is_raised_with_its_form(results):
+    """Whoever changes what `findings.json` holds raises the version, and writes both here."""
+    found = json.loads((results / "synthetic" / "findings.json").read_text())
+    assert found["version"] == 1
+    assert sorted(found) == [
+        "advice", "boards", "commits", "datasets", "done", "findings", "looks", "name", "question", "runs", "seeds",
+        "tables", "title", "verdicts", "version",
+    ]  # fmt: skip
+    board = found["boards"][0]
+    assert sorted(board) == ["dataset", "reference", "reference_macs", "rows", "samples", "step", "timed"]
+    assert sorted(board["rows"][0]) == ["cells", "macs", "method", "static", "time"]

@@ -22,6 +22,8 @@ from dynalay.rows import replaced, take
 Maps = Float[Tensor, "rows channels height width"]
 #: Of integers; in the dtype of the images where costs are counted.
 Keys = Shaped[Tensor, "rows"]
+#: Added to variances in batch normalisation, as in `nn.BatchNorm2d`.
+EPSILON = 1e-5
 
 
 class KeyedNorm(nn.Module):
@@ -62,6 +64,11 @@ class KeyedNorm(nn.Module):
             whole = replaced(whole, rows, self._normalised(take(x, rows), number))
         return whole
 
+    def for_inference(self) -> nn.Module:
+        """The same with each key's statistics, gains and biases folded into one factor and one summand a channel."""
+        factor = self.weight.view(self.keys, -1) / (self.running_var + EPSILON).sqrt()
+        return _KeyedAffine(factor, self.bias.view(self.keys, -1) - self.running_mean * factor)
+
     def _normalised(self, x: Maps, number: int) -> Maps:
         return functional.batch_norm(
             x,
@@ -70,7 +77,23 @@ class KeyedNorm(nn.Module):
             self.weight.view(self.keys, -1)[number],
             self.bias.view(self.keys, -1)[number],
             self.training,
+            eps=EPSILON,
         )
+
+
+class _KeyedAffine(nn.Module):
+    """x * factor + summand, both [keys, channels]; all keys in one operation, however many a batch has."""
+
+    def __init__(self, factor: Tensor, summand: Tensor) -> None:
+        super().__init__()
+        self.factor: Tensor
+        self.summand: Tensor
+        self.register_buffer("factor", factor[..., None, None])
+        self.register_buffer("summand", summand[..., None, None])
+
+    def forward(self, x: Maps, key: Keys) -> Maps:
+        number = key.long()
+        return torch.addcmul(self.summand[number], x, self.factor[number])
 
 
 class Transition(nn.Module):

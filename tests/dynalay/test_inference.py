@@ -11,6 +11,7 @@ from dynalay.cells import CELLS
 from dynalay.components import Component
 from dynalay.inference import CACHED, InParts, optimised
 from dynalay.regularisation import bound_gain
+from dynalay.sleeping import KeyedNorm, Transition
 
 
 def stirred(module):
@@ -73,6 +74,15 @@ def test_what_is_optimised_is_the_same_function(name):
         torch.testing.assert_close(fast(images), module(images))
     if name in ("sequential", "branching"):
         assert not any(isinstance(part, nn.BatchNorm2d) for part in fast.modules())
+
+
+@pytest.mark.parametrize("keys", [1, 4])
+def test_a_norm_with_keys_is_the_same_function_of_every_row(keys):
+    transition = stirred(Transition(2, 4, 2, keys))
+    fast = optimised({"it": Component(transition, ((2, 6, 6), ()))})["it"].module
+    images, key = torch.randn(9, 2, 6, 6), torch.arange(9) % keys
+    torch.testing.assert_close(fast(images, key), transition(images, key))
+    assert not any(isinstance(part, KeyedNorm) for part in fast.modules())
 
 
 @pytest.mark.parametrize("kind", [*CELLS, "bounded"])

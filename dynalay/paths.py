@@ -28,7 +28,7 @@ Paths = Int64[Tensor, "batch layers"]
 #: If there are more paths than this, not every one is tried.
 ALL_PATHS = 64
 #: Thresholds tried for each rule.
-QUANTILES = 100
+QUANTILES = 200
 #: The rules that look at an answer, as doubt: above the threshold, more is computed.
 DOUBT: Mapping[str, Callable[[Tensor], Tensor]] = {
     "entropy": confidence.entropy,

@@ -157,7 +157,8 @@ EPOCHS = 12  # of the trainings that are killed at random
 
 
 @pytest.mark.slow
-def test_thirty_trainings_killed_at_random_instants_end_alike(undisturbed, tmp_path):
+@pytest.mark.parametrize("trainings", [8, pytest.param(30, marks=pytest.mark.thorough)])
+def test_trainings_killed_at_random_instants_end_alike(undisturbed, tmp_path, trainings):
     """Each is killed up to three times, by SIGKILL or SIGTERM, while it starts or trains."""
     chance = random.Random(0)
     longer = {"recipe/epochs": EPOCHS}
@@ -166,7 +167,7 @@ def test_thirty_trainings_killed_at_random_instants_end_alike(undisturbed, tmp_p
     assert reference("evaluate") == 0
     endings: Counter[int | None] = Counter()
     resumed = 0
-    for number in range(30):
+    for number in range(trainings):
         disturbed = Miniature(tmp_path / str(number), undisturbed.data, longer)
         endings.update(kill_somewhere(disturbed, chance) for _ in range(chance.randint(1, 3)))
         assert disturbed("train") == 0
@@ -174,6 +175,6 @@ def test_thirty_trainings_killed_at_random_instants_end_alike(undisturbed, tmp_p
         assert_same(disturbed, reference)
         resumed += disturbed.run_json()["preemptions"]
     assert endings.keys() <= {0, 75, -signal.SIGKILL, -signal.SIGTERM}
-    assert endings[-signal.SIGKILL] > 10, endings
-    assert endings[75] > 10, endings  # stopped while training, with a checkpoint
-    assert resumed > 20
+    assert endings[-signal.SIGKILL] > trainings / 3, endings
+    assert endings[75] > trainings / 3, endings  # stopped while training, with a checkpoint
+    assert resumed > trainings / 2

@@ -24,7 +24,7 @@ from benchmark.analysis.statistics import Estimate
 CAPTION = (
     "Test accuracy and mean MACs of a sample in two result folders, A and B, each run at its operating point of "
     "highest validation accuracy. Brackets hold 95% intervals. p is two-sided, for no difference, by Holm's method "
-    "over all rows. A dash: only so many seeds have the value."
+    "over all rows. A dash stands where only some seeds have the value, and says how many."
 )
 METRICS = {
     "accuracy_a": Metric("accuracy A (%)", percent, SHARE),

@@ -44,7 +44,7 @@ def budgets(outcomes: Outcomes) -> Filled:
     """Test accuracy (%) within budgets of compute, in shares of the reference's mean MACs of a sample.
 
     Each run uses its operating point of highest validation accuracy among those whose mean validation MACs fit the
-    budget. A dash: only so many seeds have one that fits.
+    budget. A dash stands where only some seeds have one that fits, and says how many.
     """
     metrics = {f"accuracy_at_{100 * share:.0f}": Metric(f"at {share:.0%}", percent, SHARE) for share in BUDGETS}
     cells: Cells = {}
@@ -61,7 +61,7 @@ def equal_accuracy(outcomes: Outcomes) -> Filled:
     """Mean MACs of a sample at the accuracy of the best static network.
 
     Each run uses its cheapest operating point whose validation accuracy is at least that of the static network,
-    averaged over its seeds. A dash: only so many seeds reach it.
+    averaged over its seeds. A dash stands where only some seeds reach it, and says how many.
     """
     cells: Cells = {}
     for dataset, method in outcomes.grid():
@@ -82,7 +82,7 @@ def equal_training(outcomes: Outcomes) -> Filled:
 
     The highest validation accuracy of any epoch by which a run had spent no more than that on forward passes. Learning
     rates are scheduled for the whole training, so a run that is cut short is worse than one planned to be as short. A
-    dash: only so many seeds have an epoch that fits.
+    dash stands where only some seeds have an epoch that fits, and says how many.
     """
     names = {f"accuracy_at_{100 * share:.0f}": share for share in TRAINING_BUDGETS}
     metrics = {name: Metric(f"at {share:.0%}", percent, SHARE) for name, share in names.items()}
@@ -126,9 +126,9 @@ def static_frontier(outcomes: Outcomes) -> Filled:
     columns = {
         "average": Metric("on average (points)", points, DIFFERENCE),
         "best": Metric("highest (points)", points, DIFFERENCE),
-        "best_macs": Metric("at MACs", significant, AMOUNT),
+        "best_macs": Metric("highest at (MACs)", significant, AMOUNT),
         "worst": Metric("lowest (points)", points, DIFFERENCE),
-        "worst_macs": Metric("at MACs", significant, AMOUNT),
+        "worst_macs": Metric("lowest at (MACs)", significant, AMOUNT),
     }
     return columns, cells if any(found["average"].estimate is not None for found in cells.values()) else {}
 

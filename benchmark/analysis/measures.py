@@ -125,7 +125,7 @@ def _advantage(outcomes: Outcomes, dataset: str, method: str, policies: Sequence
     if not any(any(outcomes.curves(dataset, method, policy)) for policy in choosing):
         raise NotMeasured(lacking if any(outcomes.curves(dataset, method)) else _count(outcomes, dataset, method))
     found = [controls.advantage_over_best(outcomes, dataset, method, seed, policies) for seed in outcomes.seeds]
-    return statistics.crossed_mean(_complete(found, "in which the two overlap in compute"))
+    return statistics.crossed_mean(_complete(found, "operating points of equal compute"))
 
 
 def static_frontier_margin(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
@@ -211,14 +211,15 @@ def _recorded(outcomes: Outcomes, dataset: str, method: str, policy: str) -> Non
 
 
 def _count(outcomes: Outcomes, dataset: str, method: str) -> str:
-    return f"{len([c for c in outcomes.curves(dataset, method) if c is not None])}/{len(outcomes.seeds)} seeds there"
+    found = sum(curve is not None for curve in outcomes.curves(dataset, method))
+    return f"only {found} of {len(outcomes.seeds)} seeds have results"
 
 
-def _complete(values: Sequence[Any], which: str = "there") -> list[Any]:
+def _complete(values: Sequence[Any], which: str = "results") -> list[Any]:
     """`values`, if no seed lacks one: a verdict is never reached on fewer seeds than were planned."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
-        raise NotMeasured(f"{len(known)}/{len(values)} seeds {which}")
+        raise NotMeasured(f"only {len(known)} of {len(values)} seeds have {which}")
     return known
 
 

@@ -128,8 +128,8 @@ def controls(outcomes: Outcomes) -> Filled:
     The difference is averaged over the agent's operating points within the compute that the control's span; between two
     of its own, the control tosses a coin. "Best blind" is the best mixture of all policies that do not look at the
     sample (fixed rounds and schedules, chance, the agent's own sequences shuffled), "best threshold" that of all
-    thresholds on confidence, both chosen on validation. Intervals are over seeds and samples. A dash: only for so many
-    seeds do the two overlap.
+    thresholds on confidence, both chosen on validation. Intervals are over seeds and samples. A dash stands where
+    the two overlap for some seeds only, and says for how many.
     """
     policies = [policy for policy in outcomes.policies if policy not in ("own", "never", "onwards")]
     groups: dict[str, list[str]] = {}
@@ -159,7 +159,7 @@ def ablations(outcomes: Outcomes) -> Filled:
     Each run uses its operating point of highest validation accuracy among those that cost no more than the reference
     network. Differences of accuracy are over seeds and samples; p is two-sided, for no difference, by Holm's method for
     all variants of a method on a dataset, while an interval is of one difference by itself: near 0 the two can
-    disagree, and then p decides. A dash: only so many seeds have a point that fits.
+    disagree, and then p decides. A dash stands where only some seeds have a point that fits, and says how many.
     """
     cells: Cells = {}
     for dataset, (base, labels) in product(outcomes.datasets, variants(outcomes.kinds).items()):

@@ -96,14 +96,14 @@ def test_effects_are_the_simulated_ones(under):
 def test_a_missing_seed_leaves_a_claim_open_and_says_so(tmp_path):
     found = judged(experiment(samples=200, seeds=3, missing=("maze/dynalay/seed1",)), tmp_path)
     assert {item["verdict"] for item in found.values()} == {"inconclusive"}
-    assert all("2/3 seeds" in item["reason"] for item in found.values())
+    assert all("2 of 3 seeds" in item["reason"] for item in found.values())
     assert all(item["effect"] is None for item in found.values())
 
 
 def test_missing_static_networks_leave_only_the_claims_about_them_open(tmp_path):
     missing = ("maze/resnet14/seed0", "maze/resnet8/seed1")
     found = judged(experiment(samples=600, missing=missing), tmp_path)
-    assert found["maze", "comparable_accuracy"]["reason"] == "3/4 seeds there"
+    assert found["maze", "comparable_accuracy"]["reason"] == "only 3 of 4 seeds have results"
     assert found["maze", "less_compute"]["verdict"] == "inconclusive"
     assert "no static network has all its seeds" in found["maze", "above_static_frontier"]["reason"]
     assert found["maze", "iteration_approximates"]["verdict"] == "supported"

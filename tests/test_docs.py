@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.util
+import json
 import re
 import sys
 import tomllib
@@ -131,3 +132,26 @@ def test_versions_agree():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
     released = re.findall(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
     assert released[:1] in ([], [version])
+
+
+@pytest.mark.parametrize(
+    ("page", "start", "end"),
+    [
+        ("README.md", "## What was found", "A second experiment"),
+        ("docs/choose.md", "## What `quick` shows", "An early exit is"),
+    ],
+)
+def test_numbers_of_published_results_are_those_of_the_tables(page, start, end):
+    quick = ROOT / "results/reference/quick"
+    tables = (
+        "\n".join(path.read_text() for path in (quick / "tables").glob("*.md")) + (quick / "findings.json").read_text()
+    )
+    for verdict in json.loads((quick / "verdicts.json").read_text()):
+        tables += "".join(f" {100 * abs(verdict[name] or 0):.2f}" for name in ("effect", "low", "high"))
+    text = (ROOT / page).read_text().split(start)[1].split(end)[0]
+    assert f"({quick.relative_to(ROOT)}/figures/" in text or page != "README.md"
+    numbers = set(re.findall(r"\d+\.\d+|\d+ k", text))
+    assert len(numbers) > 10
+    assert [
+        number for number in sorted(numbers) if not re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", tables)
+    ] == []

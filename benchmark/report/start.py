@@ -102,8 +102,10 @@ def _adaptive(boards: Sequence[Mapping[str, Any]]) -> str:
         "static": "a static network beats every adaptive one",
         "tie": "neither kind is shown to be ahead",
     }
-    parts = [f"{words} on {counted[kind]}" for kind, words in said.items() if counted[kind]]
     most = f" The widest lead: {widest[1]}." if widest[1] else ""
+    if len(counted) == 1 and total > 1:
+        return f"On all {_boards(total)} with static and adaptive networks, {said[next(iter(counted))]}.{most}"
+    parts = [f"{words} on {counted[kind]}" for kind, words in said.items() if counted[kind]]
     return f"Of {_boards(total)} with both kinds: {join(parts)}.{most}"
 
 

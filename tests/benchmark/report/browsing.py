@@ -32,6 +32,8 @@ def set_size(driver, width: int, height: int = 844) -> None:
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
     )
+    # Whatever is drawn to size is drawn again by the second frame.
+    driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
 
 
 def reachable(driver) -> int:

@@ -21,7 +21,7 @@ from benchmark.training import distributed
 from benchmark.training.gpu_slots import gpu_slot
 from benchmark.training.loop import train
 from benchmark.training.precision import warn_of_emulation
-from benchmark.training.results import clear, finish, is_trained
+from benchmark.training.results import clear, drop_checkpoint, finish, is_trained
 from benchmark.training.stopping import StopRequest
 
 
@@ -58,6 +58,8 @@ def train_run(run: Run, arguments: argparse.Namespace) -> None:
     with attempt(run, folder, f"lower batch_size (now {run.recipe.batch_size})", leads):
         if not arguments.restart and is_trained(run, folder):
             report("already trained")
+            if leads:
+                drop_checkpoint(folder)  # of a training that was killed between its model and this
             return
         with gpu_slot(arguments.device):
             dataset, device = prepared(run, arguments)

@@ -29,7 +29,12 @@ def finish(run: Run, folder: Path, model: nn.Module, progress: Progress) -> None
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )  # fmt: skip
     checkpoint.save_weights(folder / "model.safetensors", run, model.state_dict())
-    (folder / "checkpoint.pt").unlink(missing_ok=True)  # three times the model's size, and no longer needed
+    drop_checkpoint(folder)
+
+
+def drop_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a finished training, which is three times the model's size and no longer needed."""
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
 
 
 def is_trained(run: Run, folder: Path) -> bool:

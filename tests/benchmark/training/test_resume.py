@@ -153,6 +153,15 @@ def kill_somewhere(miniature: Miniature, chance: random.Random) -> int | None:
     return process.exitcode
 
 
+def test_the_checkpoint_of_a_training_killed_at_its_very_end_is_removed(disturbed, capsys):
+    assert disturbed("train") == 0
+    checkpoint = disturbed.run / "checkpoint.pt"
+    checkpoint.write_bytes(b"left between the model and the removal")
+    assert disturbed("train") == 0
+    assert "already trained" in capsys.readouterr().out
+    assert not checkpoint.exists()
+
+
 EPOCHS = 12  # of the trainings that are killed at random
 
 

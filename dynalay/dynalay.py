@@ -30,11 +30,12 @@ from dynalay.classifier import (
 from dynalay.components import Component
 from dynalay.gains import gains
 from dynalay.meter import Meter
+from dynalay.options import Costs, Table
 from dynalay.orders import best_order
 from dynalay.outcomes import FIT_BATCH, Outcomes, ends, fit, predicted, record
 from dynalay.sandwich import random_paths, sandwich_loss
 from dynalay.sleeping import BarePass, SleepingNetwork
-from dynalay.sweep import Path, Sweep, note_actions
+from dynalay.sweep import Path, Rows, Sweep, note_actions
 from dynalay.trace import Gains
 
 #: Each batch is split into so many parts, each with a random path, of at least so many samples for its statistics.
@@ -192,7 +193,7 @@ class DynaLay(AdaptiveClassifier):
         assert sweep.bare is not None
         device = sweep.hidden.device
         if point.policy in BY_AGENT:
-            among = torch.tensor(point.setting or range(len(self.plans)), device=device)
+            among = torch.tensor(point.setting, device=device) if point.setting else slice(None)
             table = self._table(device)[among]
             price = torch.full((len(sweep.hidden),), float(point.knob), device=device)
             choice = plans.agents_choice(table, self._costs.to(device)[among], price, among)
@@ -289,16 +290,16 @@ class DynaLay(AdaptiveClassifier):
         """The full path: every layer evaluated as often as may be, whoever decides."""
         return OperatingPoint(1, "always")
 
-    def _table(self, device: torch.device) -> plans.Table:
+    def _table(self, device: torch.device) -> Table:
         return paths.table(self.plans, device)
 
     @functools.cached_property
-    def _costs(self) -> plans.Costs:
+    def _costs(self) -> Costs:
         """What each plan costs beyond the bare pass, the agent's looks included, in units of the bare pass: [plans]."""
         images = torch.zeros(len(self.plans), *self.image_shape, device=next(self.parameters()).device)
         meter = Meter(self.components(), len(images), images.device)
 
-        def own_plan(sweep: Sweep, layer: int, rows: plans.Rows) -> plans.Rows:
+        def own_plan(sweep: Sweep, layer: int, rows: Rows) -> Rows:
             sweep.meter("agent", plans.see(sweep, layer, rows), rows=rows)
             return rows
 

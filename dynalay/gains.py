@@ -12,14 +12,13 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from dynalay import plans
+from dynalay.options import Costs, Table
 from dynalay.outcomes import Outcomes, ends, predicted
 from dynalay.trace import Gains
 
 
 @torch.no_grad()
-def gains(
-    agent: plans.PlanAgent, outcomes: Outcomes, table: plans.Table, costs: plans.Costs, prices: Sequence[float]
-) -> Gains:
+def gains(agent: plans.PlanAgent, outcomes: Outcomes, table: Table, costs: Costs, prices: Sequence[float]) -> Gains:
     """The decisions that the recorded samples come to when the agent decides at each of several prices.
 
     With the layer and without it, a sample follows the best plan that is then left.

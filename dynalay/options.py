@@ -15,9 +15,11 @@ from dynalay.confidence import sureness
 from dynalay.meter import Meter
 from dynalay.sweep import Sweep
 
+#: The plans as rows: how often each evaluates each layer.
 Table = Int64[Tensor, "plans layers"]
 Costs = Float[Tensor, "plans"]
 PerRow = Float[Tensor, "rows"]
+#: Of each plan, what it is worth or whether its answer is right.
 Worth = Float[Tensor, "rows plans"]
 Open = Bool[Tensor, "rows plans"]
 Steps = Int64[Tensor, "rows plans"]

@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from dynalay import paths
+from dynalay.options import Costs
 from dynalay.outcomes import ends
-from dynalay.plans import Costs
+from dynalay.plans import State
 from dynalay.sweep import Path
 
 #: Orders that are judged exactly, by what the agent would do in every state.
@@ -21,14 +23,14 @@ SHORTLIST = 16
 AT_ONCE = 2**24
 
 
-def orders(paths: Sequence[Path]) -> Iterator[tuple[int, ...]]:
+def orders(every: Sequence[Path]) -> Iterator[tuple[int, ...]]:
     """All fixed orders: the indices of paths from the empty to the full one, each with one evaluation more.
 
     Args:
-        paths: distinct; orders pass through these alone.
+        every: distinct; orders pass through these alone.
     """
-    number = {path: index for index, path in enumerate(paths)}
-    full = max(paths, key=sum)
+    number = {path: index for index, path in enumerate(every)}
+    full = max(every, key=sum)
 
     def onwards(path: Path, order: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         if path == full:
@@ -43,9 +45,9 @@ def orders(paths: Sequence[Path]) -> Iterator[tuple[int, ...]]:
 
 
 def best_order(
-    worth: Mapping[tuple[Path, int], Float[Tensor, "samples plans"]],
+    worth: Mapping[State, Float[Tensor, "samples plans"]],
     correct: Float[Tensor, "samples plans"],
-    paths: Sequence[Path],
+    every: Sequence[Path],
     costs: Costs,
     prices: Sequence[float],
 ) -> tuple[int, ...] | None:
@@ -57,14 +59,14 @@ def best_order(
     Args:
         worth: what the agent predicts in every state, as `outcomes.predicted` gives it.
         correct: whether each plan's answer is right, float [samples, plans].
-        paths: the plans.
+        every: the plans.
         costs: of each plan in units of the bare pass, [plans].
         prices: of compute.
     """
-    found = list(orders(paths))
+    found = list(orders(every))
     if len(found) < 2:
         return None
-    table = torch.tensor(paths, device=costs.device)
+    table = paths.table(every, costs.device)
     first = worth[(0,) * table.shape[1], 0]
     chains = torch.tensor(found, device=costs.device)
     values = torch.cat(

@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from dynalay.meter import Meter
-from dynalay.plans import Costs, PlanAgent, Rows, State, Table, Worth, best, possible, see
+from dynalay.options import Costs, Table, Worth
+from dynalay.plans import PlanAgent, State, best, possible, see
 from dynalay.sleeping import SleepingNetwork
-from dynalay.sweep import Path, Sweep
+from dynalay.sweep import Path, Rows, Sweep
 
 #: Rows in a step of the fit.
 FIT_BATCH = 512

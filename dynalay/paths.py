@@ -16,13 +16,12 @@ from jaxtyping import Float, Int64, Num
 from torch import Tensor
 
 from dynalay import confidence, policies
-from dynalay.classifier import OperatingPoint
+from dynalay.classifier import Logits, OperatingPoint
 from dynalay.controls import SHARES
 from dynalay.sleeping import SleepingNetwork
 from dynalay.sweep import Path, Sweep
 
 Images = Float[Tensor, "batch channels height width"]
-Logits = Float[Tensor, "batch classes"]
 #: The path of each sample.
 Paths = Int64[Tensor, "batch layers"]
 #: If there are more paths than this, not every one is tried.

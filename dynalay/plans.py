@@ -20,18 +20,12 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from dynalay.confidence import answer_features
-from dynalay.options import report
+from dynalay.options import Costs, Table, Worth, report
 from dynalay.sleeping import SleepingNetwork
-from dynalay.sweep import Path, Sweep
+from dynalay.sweep import Path, Rows, Sweep
 
 #: Prices from which the curve's are picked, so that they spread it evenly; in worth for one bare pass.
 PRICES = tuple(10 ** (exponent / 16) for exponent in range(0, -5 * 16 - 1, -1))
-#: The plans as rows: how often each evaluates each layer.
-Table = Int64[Tensor, "plans layers"]
-Costs = Float[Tensor, "plans"]
-Rows = Int64[Tensor, "rows"]
-#: Of each plan, what it is worth or whether its answer is right.
-Worth = Float[Tensor, "rows plans"]
 #: A layer that a sweep stands before, and how often it has evaluated each layer.
 State = tuple[Path, int]
 
@@ -163,14 +157,14 @@ def go(sweep: Sweep, table: Table, choose: Choice) -> Float[Tensor, "batch class
     return sweep.answer()
 
 
-def agents_choice(table: Table, costs: Costs, price: Float[Tensor, "batch"], among: Rows) -> Choice:
+def agents_choice(table: Table, costs: Costs, price: Float[Tensor, "batch"], among: Rows | slice) -> Choice:
     """What the component "agent" chooses.
 
     Args:
         table: the plans that it may choose, int64 [plans, layers].
         costs: of each of these, in units of the bare pass, [plans].
         price: of compute, [batch].
-        among: which of all plans these are, int64 [plans].
+        among: which of all plans these are, int64 [plans]; a slice copies nothing.
     """
 
     def choose(sweep: Sweep, layer: int, rows: Rows) -> Rows:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-Logits = Float[Tensor, "batch classes"]
+from dynalay.classifier import Logits
 
 #: Weights of the bare pass and of the paths in between in the loss; the full path has weight 1.
 BARE_WEIGHT, BETWEEN_WEIGHT = 0.5, 1.0

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from dynalay.classifier import Logits
 from dynalay.meter import Meter
 from dynalay.rows import replaced, take
 from dynalay.sleeping import BarePass, SleepingNetwork
@@ -18,7 +19,6 @@ from dynalay.sleeping import BarePass, SleepingNetwork
 #: How often each layer is evaluated, from the lowest up.
 Path = tuple[int, ...]
 Rows = Int64[Tensor, "rows"]
-Logits = Float[Tensor, "batch classes"]
 
 
 class Sweep:

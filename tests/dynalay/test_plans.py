@@ -146,8 +146,7 @@ def chosen(parts: Parts, images: Tensor, costs: Tensor, price: float) -> tuple[T
     meter = Meter(parts.components, len(images))
     with torch.no_grad():
         sweep = Sweep(parts.network, meter, bare=parts.network.bare(images, meter))
-        everything = torch.arange(len(parts.table))
-        choice = plans.agents_choice(parts.table, costs, torch.full((len(images),), price), everything)
+        choice = plans.agents_choice(parts.table, costs, torch.full((len(images),), price), slice(None))
         plans.go(sweep, parts.table, choice)
     return sweep.evaluated, meter
 

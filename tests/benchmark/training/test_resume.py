@@ -184,7 +184,6 @@ def test_trainings_killed_at_random_instants_end_alike(undisturbed, tmp_path, tr
         assert_same(disturbed, reference)
         resumed += disturbed.run_json()["preemptions"]
     assert endings.keys() <= {0, 75, -signal.SIGKILL, -signal.SIGTERM}
-    # How many hit the training itself depends on how busy the machine is.
-    assert endings[-signal.SIGKILL] > trainings / 6, endings
-    assert endings[75] > trainings / 6, endings  # stopped while training, with a checkpoint
-    assert resumed > trainings / 4
+    assert endings[-signal.SIGKILL] > trainings / 3, endings
+    assert endings[75] > trainings / 3, endings  # stopped while training, with a checkpoint
+    assert resumed > 2 * trainings / 3

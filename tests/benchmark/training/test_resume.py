@@ -141,13 +141,22 @@ def test_results_of_another_configuration_do_not_survive_a_training(disturbed):
     assert other.outcome()[0] != old[0]
 
 
-def kill_somewhere(miniature: Miniature, chance: random.Random) -> int | None:
-    """Start a training, and kill it after a random number of epochs and a moment; returns its exit status."""
-    before, epochs = miniature.log().count("loss"), chance.randint(0, EPOCHS - 1)
+def kill_somewhere(miniature: Miniature, chance: random.Random, epoch: float) -> int | None:
+    """Start a training, and kill it after a few epochs and a moment, or at its end; returns its exit status.
+
+    The moment is a random part of `epoch`, the seconds that an epoch takes here, so that a fast machine gets no
+    further than a slow one.
+    """
+    before = miniature.log().count("loss")
+    last = chance.random() < 1 / 5
+    epochs = chance.randint(0, EPOCHS // 4)
     process = miniature.start("train")
-    while process.exitcode is None and miniature.log().count("loss") < before + epochs:
-        time.sleep(0.002)
-    time.sleep(chance.uniform(0, 0.2))
+    while process.exitcode is None:
+        log = miniature.log()
+        if f"epoch {EPOCHS}/{EPOCHS}" in log if last else log.count("loss") >= before + epochs:
+            break
+        time.sleep(0.001)
+    time.sleep(chance.uniform(0, 1.5) * epoch)
     chance.choice([process.kill, process.terminate])()
     process.join()
     return process.exitcode
@@ -174,11 +183,12 @@ def test_trainings_killed_at_random_instants_end_alike(undisturbed, tmp_path, tr
     reference = Miniature(tmp_path / "reference", undisturbed.data, longer)
     assert reference("train") == 0
     assert reference("evaluate") == 0
+    epoch = reference.run_json()["training_seconds"] / EPOCHS
     endings: Counter[int | None] = Counter()
     resumed = 0
     for number in range(trainings):
         disturbed = Miniature(tmp_path / str(number), undisturbed.data, longer)
-        endings.update(kill_somewhere(disturbed, chance) for _ in range(chance.randint(1, 3)))
+        endings.update(kill_somewhere(disturbed, chance, epoch) for _ in range(chance.randint(1, 3)))
         assert disturbed("train") == 0
         assert disturbed("evaluate") == 0
         assert_same(disturbed, reference)

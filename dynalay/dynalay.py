@@ -73,11 +73,10 @@ class DynaLay(AdaptiveClassifier):
     """
 
     has_agent = True
-    version = 2  # what was called DynaLay is `dynalay.workshop` now
+    version = 3  # 2: what was called DynaLay is `dynalay.workshop`; 3: as many steps as without samples held out
     search_space: ClassVar = {
-        "iterations": [1, 2, 3],
         "agent_steps": [400, 800, 1600],
-        "held_out": (0.05, 0.2, "linear"),
+        "held_out": (0.02, 0.2, "log"),
     }
 
     def __init__(
@@ -97,7 +96,7 @@ class DynaLay(AdaptiveClassifier):
         agent_samples: int = 6000,
         agent_steps: int = 800,
         agent_width: int = 64,
-        held_out: float = 0.1,
+        held_out: float = 0.05,
     ) -> None:
         super().__init__(image_shape, classes)
         self.points = points

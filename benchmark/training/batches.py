@@ -43,6 +43,9 @@ def batches(
 class TrainingBatches:
     """The training split, in an order of its own each epoch; samples that do not fill a batch wait for the next epoch.
 
+    A method that holds samples out takes as many steps as one that does not: its epochs begin again with the first of
+    their samples until they are as long.
+
     Args:
         dataset: whose training split is read.
         recipe: batch size and augmentation.
@@ -70,7 +73,7 @@ class TrainingBatches:
     ) -> None:
         self._rows, _ = divided(dataset, streams, held_out)
         self.size = min(recipe.batch_size, len(self._rows))
-        self.steps = len(self._rows) // self.size
+        self.steps = len(dataset.train.labels) // self.size
         self._part = team.part(self.size)
         self._augment = Augmentation(**recipe.augmentation.model_dump())
         self._images, self._labels = _resident(dataset.train, device)
@@ -86,7 +89,8 @@ class TrainingBatches:
         order = self._rows[self._streams.order(epoch, len(self._rows))]
         for index in range(first, self.steps):
             self._streams.seek(epoch * self.steps + index)
-            yield self._draw(order[index * self.size : (index + 1) * self.size])
+            places = torch.arange(index * self.size, (index + 1) * self.size) % len(order)
+            yield self._draw(order[places])
 
     def _draw(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         rows = rows[self._part].to(self._images.device)

@@ -14,7 +14,7 @@ from benchmark.training.batches import TrainingBatches, divided
 from benchmark.training.distributed import ALONE
 from benchmark.training.streams import Streams
 from dynalay.dynalay import DynaLay
-from tests.benchmark.miniature import Miniature
+from tests.benchmark.miniature import TOTAL, Miniature
 
 CHANGES: dict[str, Any] = {
     "methods/network/kind": "dynalay",
@@ -23,10 +23,6 @@ CHANGES: dict[str, Any] = {
         "agent_samples": 40, "agent_steps": 5,
     },
 }  # fmt: skip
-
-
-#: Of 64 samples, 6 are held out; 3 batches of 16 in each of 4 epochs.
-TOTAL = 12
 
 
 @pytest.fixture(scope="module")
@@ -112,22 +108,26 @@ def test_a_method_settles_once_in_evaluation_mode_on_what_was_learnt_and_on_what
 
     assert distinct(first) == distinct(second)
     assert not distinct(first) & distinct(unseen)
-    assert len(unseen) == 6, "a tenth, rounded"
+    assert len(unseen) == 3, "a twentieth, rounded"
     assert len(distinct(first)) + len(distinct(unseen)) == len(first) + len(unseen) == 64
 
 
-def test_training_gets_nothing_of_what_is_held_out():
+def test_training_gets_nothing_of_what_is_held_out_and_takes_as_many_steps():
     images, labels = torch.zeros(64, 1, 4, 4, dtype=torch.uint8), torch.arange(64)
     split = Split(images, labels, torch.zeros(64))
     dataset = Dataset("mine", ("a", "b"), (0.5,), (0.5,), split, split, split, None, "fingerprint")
-    for held_out, kept in ((0.0, 64), (0.25, 48)):
+    for held_out, repeated in ((0.0, 0), (0.25, 16), (0.75, 48)):
         streams = Streams(3, torch.device("cpu"))
         learnt, unseen = divided(dataset, streams, held_out)
         assert sorted([*learnt.tolist(), *unseen.tolist()]) == list(range(64))
         batches = TrainingBatches(dataset, Recipe(batch_size=16), streams, torch.device("cpu"), ALONE, held_out)
-        assert batches.steps == kept // 16
-        labels = torch.cat([labels for _, labels in batches.rest_of_epoch(0)])
-        assert set(labels.tolist()) == set(learnt.tolist())
+        assert batches.steps == 64 // 16
+        labels = torch.cat([labels for _, labels in batches.rest_of_epoch(0)]).tolist()
+        assert len(labels) == 64
+        assert set(labels) == set(learnt.tolist())
+        first = 64 - repeated
+        assert len(set(labels[:first])) == first
+        assert labels[first:] == (labels[:first] * 3)[:repeated]
 
 
 def test_streams_of_settling_are_the_runs_own():

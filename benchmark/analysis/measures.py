@@ -14,6 +14,7 @@ from benchmark.analysis.outcomes import Outcomes
 from benchmark.analysis.rank_correlation import spearman_contributions
 from benchmark.analysis.static_networks import Frontier, best_static
 from benchmark.analysis.statistics import Estimate
+from benchmark.analysis.times import Timed
 
 
 class NotMeasured(Exception):
@@ -70,9 +71,38 @@ def accuracy_difference(outcomes: Outcomes, dataset: str, method: str) -> Estima
 
 def compute_saved(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
     """The share of the best static network's MACs that is not spent, at `matched` points, over seeds and samples."""
+    return _saved(*_spent(outcomes, dataset, method))
+
+
+def time_saved(outcomes: Outcomes, dataset: str, method: str) -> Estimate:
+    """The share of the best static network's time that is not spent, at `matched` points, over seeds and samples.
+
+    That at the batch size where it is least. The time of a seed that was not timed is read off the timed seeds' curves
+    at its own MACs (`Timed.at_macs`). What a batch takes is divided among its samples by their MACs.
+    """
+    timed, standard = Timed(outcomes), best_static(outcomes, dataset)
+    if not timed.seeds(dataset, method) or not timed.seeds(dataset, standard):
+        raise NotMeasured("no timings were taken; `snakemake latency` takes them")
+    ours, theirs = _spent(outcomes, dataset, method)
+
+    def milliseconds(name: str, spent: np.ndarray, size: int) -> np.ndarray:
+        macs = spent.mean(axis=1)
+        times = _complete([timed.at_macs(dataset, name, each, size) for each in macs], f"timings at batch size {size}")
+        return spent * (np.array(times) / macs)[:, None]
+
+    estimates = [_saved(milliseconds(method, ours, size), milliseconds(standard, theirs, size)) for size in timed.sizes]
+    return min(estimates, key=lambda estimate: float(estimate.value))
+
+
+def _spent(outcomes: Outcomes, dataset: str, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """MACs of every seed and sample at `matched` points, and the best static network's: each [seeds, samples]."""
     standard = best_static(outcomes, dataset)
     ours = _stacked(outcomes.spent(dataset, method, matched(outcomes, dataset, method)))
-    theirs = _stacked(outcomes.spent(dataset, standard, outcomes.best(dataset, standard)))
+    return ours, _stacked(outcomes.spent(dataset, standard, outcomes.best(dataset, standard)))
+
+
+def _saved(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
+    """The share of `theirs` that `ours` saves, both [seeds, samples]."""
     ratio, unit = ours.mean() / theirs.mean(), theirs.mean()
     # The ratio's error to first order: that of (ours - ratio * theirs) / unit, whose value is 0.
     linear = statistics.nested_difference(ours / unit, ratio * theirs / unit)
@@ -159,6 +189,7 @@ MEASURES: dict[str, Measure] = {
     "compute_saved": Measure(
         compute_saved, share, ("saves {}", "spends {} more"), possible=(-math.inf, 1.0), matched=True
     ),
+    "time_saved": Measure(time_saved, share, ("saves {}", "takes {} longer"), possible=(-math.inf, 1.0), matched=True),
     "difficulty_correlation": Measure(
         difficulty_correlation, correlation, ("correlation {}", "correlation -{}"), choosing=True
     ),

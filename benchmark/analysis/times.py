@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from benchmark.analysis.formatting import AMOUNT, SHARE, Cell, Cells, Filled, Metric, percent, significant
 from benchmark.analysis.outcomes import Outcomes
 from benchmark.analysis.static_networks import best_static
@@ -15,7 +17,7 @@ def latency(outcomes: Outcomes) -> Filled:
     Percentiles are of the time that one batch takes; the time of a sample is the median pass's. Peak memory is that of
     the process, or of the GPU, at that batch size; threads are those configured.
     """
-    timed = _Timed(outcomes)
+    timed = Timed(outcomes)
     metrics = {}
     for size in timed.sizes:
         metrics[f"milliseconds_per_sample_{size}"] = Metric(f"batch {size}: ms per sample", significant, AMOUNT)
@@ -41,7 +43,7 @@ def time_at_equal_accuracy(outcomes: Outcomes) -> Filled:
     As in `equal_accuracy`, at the cheapest operating point whose validation accuracy is at least that of the static
     network at its best. A share below zero says that more is spent. A dash: a timed seed does not reach the accuracy.
     """
-    timed = _Timed(outcomes)
+    timed = Timed(outcomes)
     within = (-math.inf, 1.0)
     metrics = {"macs_saved": Metric("MACs saved (%)", percent, within)}
     metrics |= {f"time_saved_{size}": Metric(f"time saved, batch {size} (%)", percent, within) for size in timed.sizes}
@@ -76,7 +78,7 @@ def _saved(ours: Sequence[float | None], theirs: Sequence[float | None]) -> list
     return [None if mine is None or other is None else 1 - mine / other for mine, other in pairs]
 
 
-class _Timed:
+class Timed:
     """What was timed: the table `latency` of the summary."""
 
     def __init__(self, outcomes: Outcomes) -> None:
@@ -113,3 +115,20 @@ class _Timed:
             row = self._rows.get((dataset, method, seed, name, size))
             found.append(None if row is None else float(row[column]))
         return found or [None]
+
+    def at_macs(self, dataset: str, method: str, macs: float, size: int) -> float | None:
+        """Milliseconds per sample at some MACs in batches of `size`; None if no seed was timed.
+
+        Read off the timed seeds' own curves, along straight lines, and averaged over these seeds.
+        """
+        curves = zip(self.outcomes.seeds, self.outcomes.curves(dataset, method), strict=True)
+        read = []
+        for seed, curve in curves:
+            if curve is None or seed not in self.seeds(dataset, method):
+                continue
+            rows = [self._rows.get((dataset, method, seed, name, size)) for name in curve.operating_points]
+            known = [(x, row["milliseconds_per_sample"]) for x, row in zip(curve.macs, rows, strict=True) if row]
+            if known:
+                x, milliseconds = zip(*sorted(known), strict=True)
+                read.append(float(np.interp(macs, x, milliseconds)))
+        return float(np.mean(read)) if read else None

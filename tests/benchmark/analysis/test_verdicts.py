@@ -21,11 +21,11 @@ CLAIMS = verdicts.load(Path(__file__).parents[3] / "config" / "claims.yaml")
 
 
 #: The truth under which all claims hold.
-TRUE = Adaptive(accuracy=0.84)
+TRUE = Adaptive(accuracy=0.84, alone=0.2)
 
 
 def experiment(dynalay=TRUE, **options):
-    defaults: dict[str, Any] = {"datasets": {"maze": True}, "samples": 1200, "points": 4, "seeds": 4}
+    defaults: dict[str, Any] = {"datasets": {"maze": True}, "samples": 1200, "points": 4, "seeds": 4, "timed": True}
     methods = {"resnet14": Static(), "resnet8": Static(accuracy=0.78, macs=250_000), "dynalay": dynalay}
     return Experiment(methods=methods, **(defaults | options))
 
@@ -57,6 +57,7 @@ def test_when_the_claims_are_true_all_are_supported(under):
     [
         ("comparable_accuracy", Adaptive(accuracy=0.70)),
         ("less_compute", Adaptive(direct_macs=1_300_000)),
+        ("less_time", Adaptive(direct_macs=1_300_000, alone=0.2)),
         ("more_on_harder", Adaptive(skill=-1)),
         ("minimal_on_easy", Adaptive(waste=2)),
         ("agent_beats_blind_policies", Adaptive(skill=-1)),
@@ -91,6 +92,21 @@ def test_effects_are_the_simulated_ones(under):
     assert 0.3 <= found["maze", "less_compute"]["effect"] <= 0.7  # the direct pass costs 30% and all rounds 70%
     assert found["maze", "minimal_on_easy"]["effect"] == pytest.approx(0, abs=0.01)
     assert found["maze", "more_on_harder"]["effect"] > 0.9
+
+
+def test_time_counts_where_it_is_worst(under):
+    macs, time = (under(TRUE)["maze", claim] for claim in ("less_compute", "less_time"))
+    assert time["effect"] == pytest.approx(macs["effect"], abs=1e-6)  # at batch 256; alone, it saves four fifths
+    slow = under(replace(TRUE, alone=3.0))["maze", "less_time"]
+    assert slow["effect"] == pytest.approx(-2)
+    assert slow["reads"] == "takes 200.0% longer"
+    assert slow["verdict"] != "supported"
+
+
+def test_without_timings_the_claim_about_time_is_open(tmp_path):
+    found = judged(experiment(samples=200, timed=False), tmp_path)
+    assert found["maze", "less_time"]["verdict"] == "inconclusive"
+    assert found["maze", "less_time"]["reason"] == "no timings were taken; `snakemake latency` takes them"
 
 
 def test_a_missing_seed_leaves_a_claim_open_and_says_so(tmp_path):

@@ -122,12 +122,12 @@ def test_training_gets_nothing_of_what_is_held_out_and_takes_as_many_steps():
         assert sorted([*learnt.tolist(), *unseen.tolist()]) == list(range(64))
         batches = TrainingBatches(dataset, Recipe(batch_size=16), streams, torch.device("cpu"), ALONE, held_out)
         assert batches.steps == 64 // 16
-        labels = torch.cat([labels for _, labels in batches.rest_of_epoch(0)]).tolist()
-        assert len(labels) == 64
-        assert set(labels) == set(learnt.tolist())
+        drawn = torch.cat([labels for _, labels in batches.rest_of_epoch(0)]).tolist()
+        assert len(drawn) == 64
+        assert set(drawn) == set(learnt.tolist())
         first = 64 - repeated
-        assert len(set(labels[:first])) == first
-        assert labels[first:] == (labels[:first] * 3)[:repeated]
+        assert len(set(drawn[:first])) == first
+        assert drawn[first:] == (drawn[:first] * 3)[:repeated]
 
 
 def test_streams_of_settling_are_the_runs_own():

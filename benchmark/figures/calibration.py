@@ -3,7 +3,8 @@
 What the agent expects of evaluating a layer, in points of accuracy, against what came of it: the share of right answers
 with the layer less that without it, of the same samples. Each layer's decisions on test samples, at all prices, are
 split into ten equal parts by prediction; a point is one part, its bar the 95% interval over samples. Means over seeds.
-On the line, the agent is right on average; below it, the agent expects too much.
+Parts with fewer than 30 samples say too little and are left out. On the line, the agent is right on average; below it,
+the agent expects too much.
 """
 
 import numpy as np
@@ -16,6 +17,8 @@ from benchmark.figures._evidence import Evidence
 from benchmark.figures._palette import layer_look
 from benchmark.figures._style import Style, action_name, per_agent, shares, whose
 
+FEWEST_SAMPLES = 30
+
 
 def applies(configuration: Configuration) -> bool:
     """Where a method has an agent."""
@@ -23,7 +26,7 @@ def applies(configuration: Configuration) -> bool:
 
 
 def data(evidence: Evidence) -> pd.DataFrame:
-    """By layer and bin: predicted and realised gain, and its standard error; means over seeds."""
+    """By layer and bin: predicted and realised gain, its standard error (means over seeds), decisions and samples."""
     found = evidence.of_agents(evidence.run_files("gains.csv")).dropna(subset=["predicted", "realised", "error"])
     if found.empty:
         return found
@@ -32,8 +35,9 @@ def data(evidence: Evidence) -> pd.DataFrame:
         realised=("realised", "mean"),
         error=("error", lambda errors: np.sqrt((errors**2).sum()) / len(errors)),
         decisions=("decisions", "sum"),
+        samples=("samples", "sum"),
     )
-    return evidence.outcomes.presented(table.reset_index())
+    return evidence.outcomes.presented(table[table["samples"] >= FEWEST_SAMPLES].reset_index())
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
@@ -49,8 +53,8 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
             )  # fmt: skip
         shares(panel.xaxis)
         shares(panel.yaxis)
-    figure.supxlabel(f"predicted gain{whose(data)} (points)")
-    figure.supylabel("realised gain (points)")
+    figure.supxlabel(f"gain predicted, in points{whose(data)}")
+    figure.supylabel("gain realised, in points")
     handles = {
         label: handle for panel, _ in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }

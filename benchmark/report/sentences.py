@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.analysis.equal_compute import equal_accuracy
+from benchmark.analysis.fixed_points import of_runs
 from benchmark.analysis.formatting import MACS
 from benchmark.analysis.leaderboard import BUDGETS
 from benchmark.analysis.outcomes import Outcomes
@@ -17,9 +18,43 @@ Board = Mapping[str, Any]
 
 
 def findings(outcomes: Outcomes, boards: Sequence[Board], judged: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Three sentences at most: who is ahead, what compute is saved, whether the agent's choices are worth anything."""
-    sentences = [leaders(boards), saving(outcomes), choosing(judged)]
+    """Three sentences at most: who is ahead, what compute is saved, whether the agent's choices are worth anything.
+
+    Without an agent, whether layers that are solved for fixed points reach them comes first.
+    """
+    common = [leaders(boards), saving(outcomes)]
+    sentences = [*common, choosing(judged)] if judged else [converging(outcomes), *common]
     return [sentence for sentence in sentences if sentence]
+
+
+def converging(outcomes: Outcomes) -> str:
+    """How many samples reach their fixed points, and how many answers stay then: of each method's means, the least."""
+    notes, parts = of_runs(outcomes), []
+    for dataset in outcomes.datasets:
+        of_method = {
+            method: [notes.get((dataset, method, seed)) for seed in outcomes.seeds] for method in outcomes.methods
+        }
+        solved = {method: seeds for method, seeds in of_method.items() if any(seeds)}
+        lacking = [method for method, seeds in solved.items() if None in seeds]
+        means = [
+            [np.mean([found[name] for found in seeds if found]) for name in ("converged", "held")]
+            for method, seeds in solved.items()
+            if method not in lacking
+        ]
+        if means:
+            converged, held = np.min(means, axis=0)
+            each = f"with each of {len(means)} methods" if len(means) > 1 else "with the one method"
+            without = f" ({_few(lacking)} not counted: seeds are missing)" if lacking else ""
+            parts.append(
+                f"on {dataset}, {each} that is solved for fixed points, at least {_floor(converged)}% of test samples "
+                f"reach them, and at least {_floor(held)}% keep their answers when iterated four times as long{without}"
+            )
+    return f"Convergence: {join(parts, '; ')}." if parts else ""
+
+
+def _floor(share: float) -> str:
+    """A share in percent with one decimal, rounded down, since it is called a least."""
+    return f"{math.floor(1000 * share + 1e-9) / 10:.1f}"
 
 
 def leaders(boards: Sequence[Board]) -> str:

@@ -412,6 +412,22 @@ def test_reward(evidence):
     assert lines == [(0.4, 0.5, 0.6), (1.4, 1.5, 1.6), (2.4, 2.5, 2.6), (1.4, 1.5, 1.6)]  # three seeds, their mean
 
 
+def test_calibration_leaves_out_what_few_samples_say(tmp_path):
+    experiment = Experiment(datasets={"maze": True}, samples=40, points=3, seeds=2)
+    configuration = experiment.write(tmp_path)
+    for run in configuration.runs():
+        path = run.folder(tmp_path) / "gains.csv"
+        if path.exists():
+            gains = pd.read_csv(path)
+            gains["samples"] = np.where(gains["layer"] == 1, 20, 10)  # of two seeds: 40 and 20
+            gains.to_csv(path, index=False)
+    summary.write(configuration, tmp_path)
+    data, panels = drawn("calibration", Evidence(configuration, tmp_path))
+    assert set(data["layer"]) == {1}
+    assert (data["samples"] == 40).all()
+    assert len(panels) == len(data["method"].unique())
+
+
 def test_residual_iteration(evidence, tmp_path):
     point = {"dataset": "maze", "method": "dynalay", "seed": 0}
     notes, executions, curves = [], [], []

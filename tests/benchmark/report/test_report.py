@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -112,6 +114,27 @@ def test_of_methods_that_cannot_be_told_apart_none_is_ahead(tmp_path):
     assert re.search(
         r"on maze, (act|resnet14) is most accurate \(.*\), but not shown to be ahead of (act|resnet14)", first
     )
+
+
+def test_without_an_agent_convergence_comes_first_as_the_least_of_any_method(monkeypatch):
+    outcomes: Any = SimpleNamespace(datasets=["maze"], methods=["static", "a", "b", "c"], seeds=[0, 1])
+    shares = {
+        ("a", 0): (1.0, 1.0),
+        ("a", 1): (0.9, 1.0),
+        ("b", 0): (0.99, 0.98),
+        ("b", 1): (0.99, 0.9797),
+        ("c", 0): (0, 0),
+    }
+    notes = {("maze", *key): {"converged": first, "held": second} for key, (first, second) in shares.items()}
+    monkeypatch.setattr(sentences, "of_runs", lambda outcomes: notes)
+    assert sentences.converging(outcomes) == (
+        "Convergence: on maze, with each of 2 methods that is solved for fixed points, at least 95.0% of test samples "
+        "reach them, and at least 97.9% keep their answers when iterated four times as long (c not counted: seeds are "
+        "missing)."
+    )
+    monkeypatch.setattr(sentences, "saving", lambda outcomes: "")
+    assert sentences.findings(outcomes, [], [])[0].startswith("Convergence")
+    assert sentences.findings(outcomes, [], [{"metric": "", "method": "dynalay"}]) == []
 
 
 def test_a_method_that_lacks_a_run_is_not_in_a_finding_but_named_as_not_counted(tmp_path):

@@ -33,7 +33,18 @@ def read(results: Path) -> tuple[list[dict[str, Any]], list[str]]:
             found.append(content)
         else:
             unread.append(path.parent.name)
-    return sorted(found, key=lambda experiment: (-experiment["done"], experiment["name"])), unread
+    return _distinguished(sorted(found, key=lambda experiment: (-experiment["done"], experiment["name"]))), unread
+
+
+def _distinguished(experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
+    """The same, with the experiment's name in that of each board whose dataset stands in several experiments."""
+    times = Counter(board["dataset"] for experiment in experiments for board in experiment["boards"])
+
+    def named(board: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
+        dataset = board["dataset"]
+        return {**board, "dataset": f"{dataset} in {experiment['name']}" if times[dataset] > 1 else dataset}
+
+    return [{**each, "boards": [named(board, each) for board in each["boards"]]} for each in experiments]
 
 
 def start_page(results: Path) -> str:

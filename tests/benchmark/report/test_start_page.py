@@ -15,7 +15,7 @@ import re
 import pytest
 
 from benchmark import __main__ as command_line
-from benchmark.report.start import start_page, summary
+from benchmark.report.start import VERSION, read, start_page, summary
 from tests.benchmark.report.browsing import FAINT_TEXT, UNNAMED, reachable, set_size, texts
 
 
@@ -53,6 +53,18 @@ def test_a_leaderboard_marks_who_is_first_and_who_ties(start):
     assert places <= {"first", "tie"}
     assert places
     assert any("seeds" in text for text in texts(start, ".board .hole"))  # the runs that are missing
+
+
+def test_boards_of_one_dataset_in_two_experiments_are_told_apart(tmp_path):
+    for name, datasets in (("quick", ["maze", "digits"]), ("dials", ["maze"])):
+        (tmp_path / name).mkdir()
+        boards = [{"dataset": dataset, "rows": []} for dataset in datasets]
+        content = {"version": VERSION, "name": name, "done": 1, "boards": boards}
+        (tmp_path / name / "findings.json").write_text(json.dumps(content))
+    experiments, unread = read(tmp_path)
+    names = [board["dataset"] for experiment in experiments for board in experiment["boards"]]
+    assert sorted(names) == ["digits", "maze in dials", "maze in quick"]
+    assert not unread
 
 
 def test_it_links_to_what_it_was_made_from(start, results):

@@ -26,7 +26,7 @@ SHAPES = ((16, 28), (32, 14), (64, 7), (16, 8), (64, 2))
 def on(device: str) -> Callable[[Callable[[], object]], float]:
     """Seconds of some work on a device."""
     if device == "cpu":
-        return seconds  # type: ignore[return-value]
+        return seconds
 
     def waited(work: Callable[[], object]) -> float:
         torch.cuda.synchronize()
@@ -44,7 +44,7 @@ def row(channels: int, size: int, batch: int, device: str, repeats: int) -> str:
     branch = nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
     )
-    branch = branch.to(device, memory_format=torch.channels_last)
+    branch = branch.to(device).to(memory_format=torch.channels_last)
     images = torch.randn(batch, channels, size, size, device=device).contiguous(memory_format=torch.channels_last)
     masks = [torch.arange(batch, device=device) < share * batch for share in SHARES]
 

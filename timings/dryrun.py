@@ -32,7 +32,7 @@ def seconds(runs: int) -> tuple[float, float]:
     }
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "grid.yaml").write_text(yaml.safe_dump(grid))
-        command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--dry-run"]
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--dry-run"]
         started, used = time.perf_counter(), cpu_seconds()
         subprocess.run(
             [*command, "--quiet", "rules", "--cores", "1", "--config", "experiment=grid.yaml"],

@@ -61,7 +61,7 @@ def measure(model: AdaptiveClassifier, images: Tensor, points: list[OperatingPoi
     ]
     shown = [min(by_cost, key=lambda point: abs(macs[point.name] - each)) for each in wanted]
     turns = [
-        [seconds(lambda: work(full, plain)), *(seconds(lambda p=p: work(p, fast)) for p in (full, *shown))]
+        [seconds(partial(work, full, plain)), *(seconds(partial(work, p, fast)) for p in (full, *shown))]
         for _ in range(1 + repeats)
     ][1:]
     before, whole, *parts = (min(column) for column in zip(*turns, strict=True))

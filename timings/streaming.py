@@ -57,7 +57,7 @@ def main() -> None:
         f"batches of {arguments.size}, one by one": lambda: in_batches(point, arguments.size),
         f"batches of {arguments.size}, streamed": streamed,
     }
-    turns = [[seconds(work) for work in ways.values()] for _ in range(1 + arguments.repeats)][1:]  # type: ignore[arg-type]
+    turns = [[seconds(work) for work in ways.values()] for _ in range(1 + arguments.repeats)][1:]
     print(f"{arguments.dataset}, {arguments.leaving:.0%} leaving at the first exit, MAC ratio {ratio:.2f}\n")
     print("| | throughput, full compute = 1 | of the MAC saving |\n|---|---|---|")
     for place, way in enumerate(ways):

@@ -12,6 +12,7 @@ compute takes does not depend on that. Processor time of one thread, in turns; m
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import torch

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int32
 from torch import Tensor
 
 from dynalay import paths, plans
+from dynalay.alone import Branches, go_alone, note_path
 from dynalay.classifier import (
     AdaptiveClassifier,
     Images,
@@ -177,6 +178,11 @@ class DynaLay(AdaptiveClassifier):
     # Inference
 
     def classify(self, images: Images, point: OperatingPoint, meter: Meter) -> Logits:
+        if point.policy == "own" and len(images) == 1 and not meter.listens:
+            bare = self.network.bare(images, meter)
+            logits, path = go_alone(self.network, bare, meter, self._branches, point.knob)
+            note_path(meter, path, self.evaluations, images.device)
+            return logits
         blind = paths.blind_paths(point, images, self.layers, self.evaluations)
         if blind is not None:
             sweep = Sweep(self.network, meter, images)
@@ -291,6 +297,10 @@ class DynaLay(AdaptiveClassifier):
 
     def _table(self, device: torch.device) -> Table:
         return paths.table(self.plans, device)
+
+    @functools.cached_property
+    def _branches(self) -> Branches:
+        return Branches(self.plans, self._costs, self.evaluations)
 
     @functools.cached_property
     def _costs(self) -> Costs:

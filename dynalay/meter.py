@@ -121,10 +121,13 @@ class Meter:
 
     def note(self, name: str, values: Shaped[Tensor, "rows"], rows: Int64[Tensor, "rows"] | None = None) -> None:
         """Record `values` [len(rows)] of `rows` under `name`; other samples hold NaN (floats) or -1 (integers)."""
-        if name not in self.notes:
+        if rows is None:
+            self.notes[name] = values.detach()
+            return
+        if (known := self.notes.get(name)) is None:
             absent = float("nan") if values.is_floating_point() else -1
-            self.notes[name] = torch.full((self.samples,), absent, dtype=values.dtype, device=values.device)
-        self.notes[name][slice(None) if rows is None else rows] = values.detach()
+            known = torch.full((self.samples,), absent, dtype=values.dtype, device=values.device)
+        self.notes[name] = known.index_copy(0, rows, values.detach().to(known.dtype))
 
     def decision(
         self,

@@ -70,6 +70,18 @@ class PlanAgent(nn.Module):
         worth: Worth = self.worth(self.body(torch.cat([standardised, x[:, self.seen :]], dim=1)))
         return worth.float()
 
+    def for_inference(self) -> nn.Module:
+        """The same function, up to rounding, with the standardisation multiplied into the first layer."""
+        first = self.body[0]
+        assert isinstance(first, nn.Linear)
+        folded = nn.Linear(self.inputs, first.out_features)
+        scale = torch.cat([1 / self.std, torch.ones_like(self.std[:1]).expand(self.inputs - self.seen)])
+        mean = torch.cat([self.mean, self.mean.new_zeros(self.inputs - self.seen)])
+        folded.weight = nn.Parameter(first.weight * scale)
+        folded.bias = nn.Parameter(first.bias - folded.weight @ mean)
+        parts = (part for part in self.body[1:] if not isinstance(part, nn.Dropout))
+        return nn.Sequential(folded, *parts, self.worth)
+
 
 def seen_numbers(network: SleepingNetwork, classes: int) -> int:
     """How many numbers of what the agent sees are standardised."""

@@ -95,9 +95,8 @@ class Sweep:
         state = take(self.hidden, rows) if again else torch.zeros_like(u)
         for _ in range(self.network.iterations):
             before, state = state, self.meter(f"layer{layer + 1}.cell", state, u, rows=rows)
-        with torch.no_grad():
-            size = state.flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
-            self.residual = replaced(self.residual, rows, (state - before).flatten(1).norm(dim=1) / size)
+        if again or self.network.iterations > 1:  # of one iteration from zero the residual is 1, as it stands
+            self.residual = replaced(self.residual, rows, residual(state, before))
         self.hidden = replaced(self.hidden, rows, state)
         self.evaluated = self.evaluated.clone()
         self.evaluated[rows, layer] += 1
@@ -191,6 +190,15 @@ class Sweep:
         return key
 
 
+@torch.no_grad()
+def residual(
+    state: Float[Tensor, "rows channels height width"], before: Float[Tensor, "rows channels height width"]
+) -> Float[Tensor, "rows"]:
+    """|state - before| / |state| of each row: [rows]."""
+    size = state.flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    return (state - before).flatten(1).norm(dim=1) / size
+
+
 def note_actions(meter: Meter, evaluated: Int64[Tensor, "batch layers"], most: int) -> None:
     """Note evaluations as actions: the layer of the first, the second and so on, from 1; then 0 for the answer.
 
@@ -199,10 +207,9 @@ def note_actions(meter: Meter, evaluated: Int64[Tensor, "batch layers"], most: i
         evaluated: how often each sample has evaluated each layer, int64 [batch, layers].
         most: how often each may be evaluated.
     """
-    batch, layers = evaluated.shape
     ends = evaluated.cumsum(dim=1)
-    for action in range(1, layers * most + 1):
-        layer = torch.searchsorted(ends, torch.full((batch, 1), action, device=ends.device)).squeeze(1) + 1
-        taken = ends[:, -1]
-        noted = torch.where(action <= taken, layer, torch.eq(taken, action - 1).long() - 1)
-        meter.note(f"action{action}", noted)
+    actions = torch.arange(1, most * evaluated.shape[1] + 1, device=ends.device).repeat(len(ends), 1)
+    layers, taken = torch.searchsorted(ends, actions) + 1, ends[:, -1:]
+    noted = torch.where(actions <= taken, layers, torch.eq(taken, actions - 1).long() - 1)
+    for action, column in enumerate(noted.unbind(dim=1), start=1):
+        meter.note(f"action{action}", column)

@@ -7,9 +7,8 @@ answers and counts are those of `go`, bit for bit.
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dynalay.classifier import Logits
@@ -21,6 +20,7 @@ from dynalay.sweep import Path, residual
 
 One = Float[Tensor, "1 _"]
 Map = Float[Tensor, "1 channels height width"]
+Branch = tuple[Int64[Tensor, "open"], Float[Tensor, "open"], One]
 
 
 class Branches:
@@ -34,11 +34,11 @@ class Branches:
 
     def __init__(self, plans: Sequence[Path], costs: Costs, evaluations: int) -> None:
         self.plans = plans
-        self.costs = costs.cpu().numpy()
+        self.costs = costs
         self.evaluations = evaluations
-        self._known: dict[tuple[Path, int], tuple[np.ndarray, np.ndarray, One]] = {}
+        self._known: dict[tuple[Path, int], Branch] = {}
 
-    def at(self, evaluated: Path, layer: int) -> tuple[np.ndarray, np.ndarray, One]:
+    def at(self, evaluated: Path, layer: int) -> "Branch":
         """The plans that are possible in front of `layer`, their costs, and what the agent sees of the place.
 
         Args:
@@ -46,7 +46,7 @@ class Branches:
             layer: from 0.
 
         Returns:
-            Indices int64 [open], costs float32 [open], and the last columns of `dynalay.plans.see`.
+            Indices [open], costs [open], and the last columns of `dynalay.plans.see`.
         """
         place = evaluated, layer
         if place not in self._known:
@@ -55,9 +55,11 @@ class Branches:
                 for index, plan in enumerate(self.plans)
                 if plan[:layer] == evaluated[:layer] and plan[layer] >= evaluated[layer]
             ]
+            device = self.costs.device
             position = [float(number == layer) for number in range(len(evaluated))]
-            done = torch.tensor([evaluated]) / self.evaluations
-            self._known[place] = np.array(open_), self.costs[open_], torch.cat([done, torch.tensor([position])], dim=1)
+            done = torch.tensor([evaluated], device=device) / self.evaluations
+            columns = torch.cat([done, torch.tensor([position], device=device)], dim=1)
+            self._known[place] = torch.tensor(open_, device=device), self.costs[open_], columns
         return self._known[place]
 
 
@@ -104,9 +106,8 @@ def go_alone(
                     answered, stale = _answered(logits, before, of_bare), False
                 unseen = fresh = False
                 left, costs, place = branches.at(evaluated, layer)
-                seen = torch.cat([*looked, answered, change, place.to(device)], dim=1)
-                worth = meter("agent", seen)[0].cpu().numpy()[left]
-                plan = branches.plans[left[(worth - np.float32(price) * costs).argmax()]]
+                worth = meter("agent", torch.cat([*looked, answered, change, place], dim=1))[0]
+                plan = branches.plans[int(left[(worth[left] - price * costs).argmax()])]
             if plan[layer] <= done:
                 break
             hidden, change = _evaluated(network, meter, layer, u, None if done == 0 else hidden)

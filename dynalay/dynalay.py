@@ -33,7 +33,7 @@ from dynalay.gains import gains
 from dynalay.meter import Meter
 from dynalay.options import Costs, Table
 from dynalay.orders import best_order
-from dynalay.outcomes import FIT_BATCH, Outcomes, ends, fit, predicted, record
+from dynalay.outcomes import FIT_BATCH, Outcomes, ends, first, fit, predicted, record
 from dynalay.sandwich import random_paths, sandwich_loss
 from dynalay.sleeping import BarePass, SleepingNetwork
 from dynalay.sweep import Path, Rows, Sweep, note_actions
@@ -43,8 +43,6 @@ from dynalay.trace import Gains
 PARTS, SMALLEST_PART = 4, 8
 #: Policies in which the agent decides: freely, or in one order of layers for all samples (`dynalay.orders`).
 BY_AGENT = ("own", "one_order")
-#: How often the same samples are read for the agent, with other augmentations each time.
-READINGS = 5
 #: Of the samples that the agent is fitted on, the share that the network was not trained on.
 UNSEEN = 2 / 3
 
@@ -166,7 +164,7 @@ class DynaLay(AdaptiveClassifier):
         macs, found = 0, list[Outcomes]()
         wanted = round(UNSEEN * self.agent_samples) if self.held_out else 0
         for source, left in ((unseen, wanted), (batches, self.agent_samples - wanted)):
-            for images, labels in _first(source, left):
+            for images, labels in first(source, left):
                 meter = Meter(self.components(), len(images), images.device)
                 found.append(record(self.network, images, labels, self.plans, meter))
                 macs += int(meter.macs(self.component_macs().to(images.device)).sum())
@@ -300,7 +298,7 @@ class DynaLay(AdaptiveClassifier):
 
     @functools.cached_property
     def _branches(self) -> Branches:
-        return Branches(self.plans, self._costs, self.evaluations)
+        return Branches(self.plans, self._costs.to(next(self.parameters()).device), self.evaluations)
 
     @functools.cached_property
     def _costs(self) -> Costs:
@@ -318,17 +316,6 @@ class DynaLay(AdaptiveClassifier):
             unit = meter.macs(component_macs)
             plans.go(Sweep(self.network, meter, bare=bare), self._table(images.device), own_plan)
         return (meter.macs(component_macs) - unit).float() / unit
-
-
-def _first(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first `count` samples of batches; these are read again, up to `READINGS` times, if they hold fewer."""
-    for _ in range(READINGS if count else 0):
-        for images, labels in batches:
-            images, labels = images[:count], labels[:count]
-            count -= len(images)
-            yield images, labels
-            if not count:
-                return
 
 
 def _rows(*columns: Tensor) -> list[list[int]]:

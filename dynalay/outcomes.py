@@ -6,7 +6,7 @@ sample harder than another raises or lowers all its plans alike, and centring ta
 points can be learnt, which vanish in the noise of single outcomes. `docs/dynalay.md` has the figures.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,10 @@ FIT_BATCH = 512
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 2.0
 #: A scale for the loss: squared differences of zeros and ones are small.
 SCALE = 8.0
+
+
+#: How often the same samples are read for the agent, with other augmentations each time.
+READINGS = 5
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,17 @@ class Outcomes:
             torch.cat([part.logits for part in parts]),
             torch.cat([part.correct for part in parts]),
         )
+
+
+def first(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first `count` samples of batches; these are read again, up to `READINGS` times, if they hold fewer."""
+    for _ in range(READINGS if count else 0):
+        for images, labels in batches:
+            images, labels = images[:count], labels[:count]
+            count -= len(images)
+            yield images, labels
+            if not count:
+                return
 
 
 @torch.no_grad()

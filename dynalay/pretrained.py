@@ -42,20 +42,27 @@ class Pretrained(nn.Module):
         """Write ``config.json`` and ``model.safetensors`` into `folder`, which is made if it is missing.
 
         Raises:
+            PretrainedError: see `construction`.
+        """
+        text, folder = self.construction(), Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({key: value.detach().contiguous() for key, value in self.state_dict().items()}, folder / WEIGHTS)
+        (folder / CONFIG).write_text(text)
+
+    def construction(self) -> str:
+        """The text of ``config.json``: class, version and arguments.
+
+        Raises:
             PretrainedError: an argument that the model was built from is not made of numbers, strings, None, lists,
                 tuples and dictionaries; save its `state_dict` in that case, and build it in code.
         """
-        arguments = _arguments(self)
         try:
-            text = json.dumps(_described(type(self)) | {"arguments": arguments}, indent=2, allow_nan=False)
+            described = _described(type(self)) | {"arguments": _arguments(self)}
+            return json.dumps(described, indent=2, allow_nan=False) + "\n"
         except (TypeError, ValueError) as error:
             raise PretrainedError(
                 f"{_name(type(self))} was built from what JSON cannot hold ({error}): save its state_dict() instead"
             ) from None
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({key: value.detach().contiguous() for key, value in self.state_dict().items()}, folder / WEIGHTS)
-        (folder / CONFIG).write_text(text + "\n")
 
     @classmethod
     def from_pretrained(cls: type[T], folder: str | Path) -> T:

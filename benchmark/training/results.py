@@ -1,25 +1,32 @@
 """What a training leaves in the run's folder: its history, its weights, and run.json."""
 
+import contextlib
 import csv
 from pathlib import Path
-
-from torch import nn
 
 from benchmark.experiment import provenance
 from benchmark.experiment.configuration import Run
 from benchmark.files import atomic_write
 from benchmark.training import checkpoint
 from benchmark.training.progress import Progress
+from dynalay.classifier import AdaptiveClassifier
+from dynalay.pretrained import CONFIG, PretrainedError
 
 #: What a training leaves, what is made from that, and the pipeline's mark that there is such a training.
 RESULTS = (
-    "model.safetensors", "history.csv", "records.parquet", "decisions.parquet", "gains.csv", "costs.json",
+    "model.safetensors", CONFIG, "history.csv", "records.parquet", "decisions.parquet", "gains.csv", "costs.json",
     "latency.csv", "resources.csv", "trained",
 )  # fmt: skip
 
 
-def finish(run: Run, folder: Path, model: nn.Module, progress: Progress) -> None:
-    """Write what a training leaves; the model last, so that where it exists, all the rest does."""
+def finish(run: Run, folder: Path, model: AdaptiveClassifier, progress: Progress) -> None:
+    """Write what a training leaves; the model last, so that where it exists, all the rest does.
+
+    With ``config.json`` beside it, the model's class builds it again by `from_pretrained`, where JSON can hold the
+    parameters.
+    """
+    with contextlib.suppress(PretrainedError), atomic_write(folder / CONFIG) as temporary:
+        temporary.write_text(model.construction())
     write_history(folder / "history.csv", progress)
     provenance.update(
         folder, run, status="trained", digest=run.digest, training_seconds=round(progress.seconds, 1),

@@ -8,8 +8,11 @@ from collections import Counter
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from benchmark.training.streams import Streams
+from dynalay.classifier import AdaptiveClassifier
 from tests.benchmark.miniature import STEPS, TOTAL, Miniature
 
 
@@ -31,8 +34,9 @@ def assert_same(disturbed: Miniature, undisturbed: Miniature) -> None:
     assert disturbed.outcome() == undisturbed.outcome()
     pd.testing.assert_frame_equal(disturbed.history(), undisturbed.history())
     names = {path.name for path in disturbed.run.iterdir()}
-    results = {"run.json", "history.csv", "model.safetensors", "costs.json", "records.parquet", "decisions.parquet"}
-    assert names == {".lock", *results}
+    model = {"config.json", "model.safetensors"}
+    results = {"run.json", "history.csv", "costs.json", "records.parquet", "decisions.parquet"}
+    assert names == {".lock", *model, *results}
 
 
 def kill_after_an_epoch(miniature: Miniature) -> None:
@@ -114,6 +118,14 @@ def test_what_a_killed_writer_left_is_no_result_and_is_removed(undisturbed, dist
     assert disturbed("train") == 0
     assert disturbed("evaluate") == 0
     assert_same(disturbed, undisturbed)
+
+
+def test_a_run_s_folder_is_a_saved_model(undisturbed):
+    model = AdaptiveClassifier.from_pretrained(undisturbed.run)
+    assert type(model).__name__ == "Workshop"
+    weights = load_file(undisturbed.run / "model.safetensors")
+    assert weights.keys() == model.state_dict().keys()
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
 
 
 def test_a_trained_run_is_left_as_it_is_until_told_otherwise(undisturbed, disturbed, capsys):

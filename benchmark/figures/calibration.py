@@ -3,8 +3,8 @@
 What the agent expects of evaluating a layer, in points of accuracy, against what came of it: the share of right answers
 with the layer less that without it, of the same samples. Each layer's decisions on test samples, at all prices, are
 split into ten equal parts by prediction; a point is one part, its bar the 95% interval over samples. Means over seeds.
-Parts with fewer than 30 samples say too little and are left out. On the line, the agent is right on average; below it,
-the agent expects too much.
+A seed's parts with fewer than 30 samples say too little and are left out. On the line, the agent is right on average;
+below it, the agent expects too much.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ def applies(configuration: Configuration) -> bool:
 def data(evidence: Evidence) -> pd.DataFrame:
     """By layer and bin: predicted and realised gain, its standard error (means over seeds), decisions and samples."""
     found = evidence.of_agents(evidence.run_files("gains.csv")).dropna(subset=["predicted", "realised", "error"])
-    if found.empty:
+    if found.empty or (found := found[found["samples"] >= FEWEST_SAMPLES]).empty:
         return found
     table = found.groupby(["dataset", "method", "layer", "bin"], sort=False).agg(
         predicted=("predicted", "mean"),
@@ -37,7 +37,7 @@ def data(evidence: Evidence) -> pd.DataFrame:
         decisions=("decisions", "sum"),
         samples=("samples", "sum"),
     )
-    return evidence.outcomes.presented(table[table["samples"] >= FEWEST_SAMPLES].reset_index())
+    return evidence.outcomes.presented(table.reset_index())
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:
@@ -58,5 +58,5 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     handles = {
         label: handle for panel, _ in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
-    style.legend(figure, list(handles.values()))
+    style.legend(figure, [handles[action_name(layer)] for layer in sorted(data["layer"].unique())])
     return figure

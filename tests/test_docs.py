@@ -83,9 +83,12 @@ def test_configurations_shown_and_named_exist(page):
         assert (ROOT / f"config/{name}.yaml").exists(), name
 
 
-@pytest.mark.parametrize("name", ["architecture.md"])
-def test_examples_run(name, monkeypatch):
-    monkeypatch.chdir(ROOT)
+@pytest.mark.parametrize("name", ["architecture.md", "model-card.md"])
+def test_examples_run(name, tmp_path, monkeypatch):
+    for path in ROOT.iterdir():
+        if path.name != "data":
+            (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
     outcome = doctest.testfile(str(ROOT / "docs" / name), module_relative=False)
     assert outcome.attempted > 0
     assert outcome.failed == 0

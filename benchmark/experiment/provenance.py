@@ -30,34 +30,55 @@ def environment(device: "torch.device") -> dict[str, Any]:
 
 @cache
 def code() -> dict[str, Any]:
-    """The commit that the code is at, and whether the packages differ from it; nulls outside the project's checkout."""
+    """The commit that the code is at, and whether the packages differ from it; where none is known, the reason."""
     root = Path(__file__).parents[2]
-    unknown = {"commit": None, "dirty": None}
-    # An installed copy may lie inside some other project's checkout, whose commit says nothing of it.
-    if _git(root, "ls-files", "--error-unmatch", str(Path(__file__).relative_to(root))) is None:
-        return unknown
-    commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--", *_CODE)
-    return unknown if commit is None or changes is None else {"commit": commit, "dirty": bool(changes)}
+    try:
+        # An installed copy may lie inside some other project's checkout, whose commit says nothing of it.
+        if not _git(root, "ls-files", str(Path(__file__).relative_to(root))):
+            raise _UnknownError("the code that runs is in no git checkout of its own")
+        return {
+            "commit": _git(root, "rev-parse", "HEAD"),
+            "dirty": bool(_git(root, "status", "--porcelain", "--", *_CODE)),
+        }
+    except _UnknownError as unknown:
+        return {"commit": None, "dirty": None, "reason": str(unknown)}
+
+
+class _UnknownError(Exception):
+    """Why git does not say which commit this is."""
 
 
 def warn_of_changes() -> None:
-    """Say so when the code is not that of its commit; run.json says it for good."""
-    if code()["dirty"]:
+    """Say so when the code is not that of its commit, or no commit is known; run.json says it for good."""
+    found = code()
+    if found["commit"] is None:
+        print(f"warning: run.json will name no commit: {found['reason']}", file=sys.stderr)
+    elif found["dirty"]:
         print(
-            f"warning: the code differs from its commit {code()['commit'][:10]}, which alone will not reproduce the "
+            f"warning: the code differs from its commit {found['commit'][:10]}, which alone will not reproduce the "
             "results; run.json says so",
             file=sys.stderr,
         )
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
     try:
-        finished = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except FileNotFoundError:
+        raise _UnknownError("git is not installed") from None
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _UnknownError(f"git does not answer ({type(error).__name__})") from None
+    if finished.returncode == 0:
+        return finished.stdout.strip()
+    if "dubious ownership" in finished.stderr:
+        raise _UnknownError(
+            "the checkout belongs to another user, and git does not trust it until "
+            "`git config --global --add safe.directory <checkout>`"
         )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return finished.stdout.strip()
+    if "not a git repository" in finished.stderr:
+        raise _UnknownError("the code that runs is in no git checkout")
+    raise _UnknownError(f"git {arguments[0]} failed: {finished.stderr.strip().splitlines()[:1]}")
 
 
 def versions() -> dict[str, str | None]:

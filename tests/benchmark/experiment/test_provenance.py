@@ -80,7 +80,28 @@ def test_a_copy_inside_somebody_elses_checkout_has_no_commit(checkout, tmp_path)
     (tmp_path / "theirs.txt").write_text("")
     git("add", "theirs.txt")
     git("commit", "--quiet", "--message", "theirs")
-    assert code() == {"commit": None, "dirty": None}
+    reason = "the code that runs is in no git checkout of its own"
+    assert code() == {"commit": None, "dirty": None, "reason": reason}
+
+
+def test_of_another_users_checkout_it_says_why_no_commit_is_known(checkout, monkeypatch, capsys):
+    git, code = checkout
+    git("add", "benchmark")
+    git("commit", "--quiet", "--message", "one")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    found = code()
+    assert (found["commit"], found["dirty"]) == (None, None)
+    assert "belongs to another user" in found["reason"]
+    assert "safe.directory" in found["reason"]
+    monkeypatch.setattr(provenance, "code", lambda: found)
+    provenance.warn_of_changes()
+    assert f"warning: run.json will name no commit: {found['reason']}" in capsys.readouterr().err
+
+
+def test_without_git_it_says_so(checkout, monkeypatch, tmp_path):
+    _, code = checkout
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert code() == {"commit": None, "dirty": None, "reason": "git is not installed"}
 
 
 def test_a_dirty_tree_is_said_once_more_on_the_terminal(monkeypatch, capsys):

@@ -44,6 +44,8 @@ def render(evidence: Evidence) -> str:
         ("theme", "explorer") if packed else ("theme",),
         experiment=evidence.configuration.experiment,
         packed=packed,
+        # Opens where some method decides most.
+        first=max(found, key=lambda dataset: max(len(frame) for _, frame in found[dataset].values()), default=None),
         holes=holes,
         own_css=_STYLE.read_text(encoding="utf-8"),
     )

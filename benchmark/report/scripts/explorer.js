@@ -288,13 +288,22 @@ document.addEventListener("keydown", (event) => {
   if (act) { event.preventDefault(); act(); }
 });
 
+// Where there is most to see: in the middle of the curve, the sample that takes most steps, and one that flips if any does.
+function eventful(place) {
+  const taken = steps(place, state.point);
+  return taken.length + 1000 * (flips(taken) && isRight(place, taken.at(-1)));
+}
+
 {
   const address = new URLSearchParams(location.hash.slice(1));
   const datasets = [...$("dataset").options].map((option) => option.value);
-  const dataset = datasets.includes(address.get("dataset")) ? address.get("dataset") : datasets[0];
+  const dataset = datasets.includes(address.get("dataset")) ? address.get("dataset") : $("dataset").value;
   state.point = +(address.get("point") ?? 0);
   chooseDataset(dataset, address.get("method")).then(() => {
-    const sample = nearest(+address.get("sample"));
+    if (!address.has("point")) choosePoint(Math.floor(method.points.length / 2));
+    const sample = address.has("sample")
+      ? nearest(+address.get("sample"))
+      : order.reduce((best, place) => (eventful(place) > eventful(best) ? place : best), state.sample);
     if (method.counts[sample][state.point]) { state.sample = sample; show(); }
     document.body.dataset.ready = "true";
   });

@@ -267,6 +267,23 @@ def test_a_failed_run_leaves_the_rest_standing_with_a_hole(run, grid):
 
 
 @pytest.mark.slow
+def test_results_and_data_may_lie_in_folders_with_awkward_names(run, grid):
+    named = {name: AWKWARD.format(name) for name in ("results", "data")}
+    for name, awkward in named.items():
+        (grid / name).rename(grid / awkward)
+    experiment = grid / named["results"] / "miniature"
+    for leftover in ("summary", "tables", "figures", "logs"):
+        shutil.rmtree(experiment / leftover)
+    (experiment / "digits/small/seed0/records.parquet").unlink()
+    settings = ["experiment=grid.yaml", *(f"{name}={awkward}" for name, awkward in named.items())]
+    status, output = run(grid, "--cores", "2", "--config", *settings)
+    assert status == 0, output
+    assert (experiment / "tables/main_results.md").exists()
+    assert "train" not in jobs(output)
+    assert sorted(path.name for path in grid.iterdir() if path.name in named) == []
+
+
+@pytest.mark.slow
 def test_two_pipelines_in_one_folder_are_told_apart(run, tmp_path):
     """The first one is held up by a `python` that waits; the second says why it does not start."""
     (tmp_path / "grid.yaml").write_text(GRID)

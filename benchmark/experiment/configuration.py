@@ -188,6 +188,11 @@ class _Resolver:
             for label in self.datasets
             if label in RESERVED
         ]
+        self.mistakes += [
+            f"datasets.{label}.tuned_as: no dataset {entry.tuned_as!r}.{suggest(entry.tuned_as, tuple(self.datasets))}"
+            for label, entry in self.datasets.items()
+            if entry.tuned_as is not None and entry.tuned_as not in self.datasets
+        ]
 
     def _dataset(self, label: str, entry: DatasetEntry) -> Kind | None:
         self._check(f"datasets.{label}.recipe", Recipe, entry.recipe)
@@ -261,10 +266,11 @@ class _Resolver:
 
     def _tuned(self, run: Run, kind: Kind) -> Run:
         """The run with what tuning chose for it; mistakes are noted."""
-        if self.tuned is None or (choice := self.tuned.choice(run.dataset, run.method)) is None:
+        dataset = self.datasets[run.dataset].tuned_as or run.dataset
+        if self.tuned is None or (choice := self.tuned.choice(dataset, run.method)) is None:
             return run
-        self.mistakes += self.tuned.outdated(run)
-        where = f"tuned: {self.tuned.path}: datasets.{run.dataset}.methods.{run.method}"
+        self.mistakes += self.tuned.outdated(run, choice)
+        where = f"tuned: {self.tuned.path}: datasets.{dataset}.methods.{run.method}"
         recipe = self._check(f"{where}.recipe", Recipe, choice.recipe)
         parameters = self._check(f"{where}.parameters", kind.parameters, choice.parameters, whole=False)
         return (

@@ -67,6 +67,7 @@ class DatasetEntry(_Strict):
     ground: dict[str, Any] = {}
     recipe: dict[str, Any] = {}
     methods: dict[Label, MethodOverride] = {}
+    tuned_as: Label | None = None
 
 
 class File(_Strict):

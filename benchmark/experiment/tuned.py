@@ -88,11 +88,8 @@ class Tuned:
         of_dataset = self.content.datasets.get(dataset)
         return of_dataset.methods.get(method) if of_dataset else None
 
-    def outdated(self, run: Run) -> Iterator[str]:
+    def outdated(self, run: Run, choice: Choice) -> Iterator[str]:
         """Mistakes: settings of the run, not yet tuned, that the configuration has changed since tuning."""
-        choice = self.choice(run.dataset, run.method)
-        if choice is None:
-            return
         now, then = (run.recipe.model_dump(), run.method_parameters), (choice.before.recipe, choice.before.parameters)
         for settings, earlier in zip(now, then, strict=True):
             for key, value in earlier.items():

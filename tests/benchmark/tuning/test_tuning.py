@@ -220,6 +220,25 @@ def test_settings_that_changed_since_tuning_are_refused(finished, tmp_path, caps
     assert "tune again" in message
 
 
+def test_a_variant_of_a_dataset_takes_what_was_chosen_there(finished, tmp_path, capsys):
+    tuned = yaml.safe_load(finished.tuned.read_text())
+    tuned["datasets"]["digits"]["methods"]["resnet8"]["recipe"] = {"learning_rate": 0.003}
+    digits = CONTENT["datasets"]["digits"]
+    few = digits | {"kind": "digits"}
+
+    def grid_with(tuned_as: str) -> Grid:
+        datasets = {"digits": digits, "few": few | {"tuned_as": tuned_as}, "other": few}
+        grid = Grid(tmp_path, finished.data, tuned="tuned/tiny.yaml", datasets=datasets)
+        grid.tuned.parent.mkdir(exist_ok=True)
+        grid.tuned.write_text(yaml.safe_dump(tuned))
+        return grid
+
+    runs = [run for run in grid_with("digits").configuration().runs() if run.method == "resnet8"]
+    rates = {run.dataset: run.recipe.learning_rate for run in runs}
+    assert rates == {"digits": 0.003, "few": 0.003, "other": 0.004}
+    assert "datasets.few.tuned_as: no dataset 'digit'. Did you mean 'digits'?" in refused(grid_with("digit"), capsys)
+
+
 def test_a_tuned_value_that_the_method_refuses_is_reported_by_its_key(finished, tmp_path, capsys):
     tuned = yaml.safe_load(finished.tuned.read_text())
     tuned["datasets"]["digits"]["methods"]["branchynet"]["parameters"] = {"exit_wait": 1.0}

@@ -80,7 +80,7 @@ def go_alone(
     """
     device = bare.logits.device
     looked = [meter(f"stage{stage}.look", u) for stage, u in enumerate(bare.inputs, start=1)]
-    logits, of_bare = bare.logits, answer_features(bare.logits)
+    logits, of_bare = bare.logits, answer_features(bare.logits.float())
     answered = torch.cat([of_bare, of_bare, torch.zeros(1, logits.shape[1] + 1, device=device)], dim=1)
     unchanged = torch.zeros(1, 1, device=device)  # the logarithm of the residual where a layer sleeps, 1
     evaluated: Path = (0,) * len(network.stages)
@@ -103,10 +103,11 @@ def go_alone(
                     looked[stage] = meter(f"stage{stage + 1}.look", hidden)
                 if stale and layer >= network.last:
                     before, logits = logits, meter("head", hidden)
-                    answered, stale = _answered(logits, before, of_bare), False
+                    answered, stale = _answered(logits.float(), before.float(), of_bare), False
                 unseen = fresh = False
                 left, costs, place = branches.at(evaluated, layer)
-                worth = meter("agent", torch.cat([*looked, answered, change, place], dim=1))[0]
+                seen = [*(look.float() for look in looked), answered, change, place]
+                worth = meter("agent", torch.cat(seen, dim=1))[0]
                 plan = branches.plans[int(left[(worth[left] - price * costs).argmax()])]
             if plan[layer] <= done:
                 break
@@ -126,7 +127,7 @@ def _evaluated(
         before, state = state, meter(f"layer{layer + 1}.cell", state, u)
     if first and network.iterations == 1:
         return state, torch.zeros(1, 1, device=u.device)
-    return state, residual(state, before)[:, None].clamp(1e-6, 1).log10()
+    return state, residual(state, before).float()[:, None].clamp(1e-6, 1).log10()
 
 
 def _answered(newest: Logits, before: Logits, of_bare: One) -> One:

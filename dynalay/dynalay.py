@@ -303,7 +303,7 @@ class DynaLay(AdaptiveClassifier):
     @functools.cached_property
     def _costs(self) -> Costs:
         """What each plan costs beyond the bare pass, the agent's looks included, in units of the bare pass: [plans]."""
-        images = torch.zeros(len(self.plans), *self.image_shape, device=next(self.parameters()).device)
+        images = next(self.parameters()).new_zeros(len(self.plans), *self.image_shape)
         meter = Meter(self.components(), len(images), images.device)
 
         def own_plan(sweep: Sweep, layer: int, rows: Rows) -> Rows:

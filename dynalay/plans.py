@@ -74,13 +74,26 @@ class PlanAgent(nn.Module):
         """The same function, up to rounding, with the standardisation multiplied into the first layer."""
         first = self.body[0]
         assert isinstance(first, nn.Linear)
-        folded = nn.Linear(self.inputs, first.out_features)
+        folded = nn.Linear(self.inputs, first.out_features, dtype=first.weight.dtype)
         scale = torch.cat([1 / self.std, torch.ones_like(self.std[:1]).expand(self.inputs - self.seen)])
         mean = torch.cat([self.mean, self.mean.new_zeros(self.inputs - self.seen)])
         folded.weight = nn.Parameter(first.weight * scale)
         folded.bias = nn.Parameter(first.bias - folded.weight @ mean)
         parts = (part for part in self.body[1:] if not isinstance(part, nn.Dropout))
-        return nn.Sequential(folded, *parts, self.worth)
+        return _FoldedAgent(nn.Sequential(folded, *parts, self.worth))
+
+
+class _FoldedAgent(nn.Module):
+    """Layers in their own precision, from numbers and to worth in float32."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+        self.dtype = next(layers.parameters()).dtype
+
+    def forward(self, x: Float[Tensor, "rows inputs"]) -> Worth:
+        worth: Worth = self.layers(x.to(self.dtype))
+        return worth.float()
 
 
 def seen_numbers(network: SleepingNetwork, classes: int) -> int:

@@ -92,15 +92,14 @@ _COUNTED: dict[Any, Callable[..., int]] = {
 
 #: Beside views and what PyTorch tags as pointwise: reductions, indexing, copies, pooling, creation.
 _FREE = """
-    _adaptive_avg_pool2d _local_scalar_dense _log_softmax _softmax _to_copy _unique2 _unsafe_view
-    adaptive_max_pool2d all amax amin aminmax any arange argmax argmin argsort as_strided avg_pool2d bernoulli bucketize
-    cat clone constant_pad_nd copy cumprod cumsum embedding empty empty_like equal exponential eye fill flip full
-    full_like gather index index_add index_copy index_fill index_put index_select lift_fresh linalg_vector_norm linspace
+    _adaptive_avg_pool2d _local_scalar_dense _log_softmax _softmax _to_copy _unique2 _unsafe_view adaptive_max_pool2d
+    all amax amin aminmax any arange argmax argmin argsort as_strided avg_pool2d bernoulli bucketize cat clone
+    constant_pad_nd copy cumprod cumsum embedding empty empty_like equal exponential eye fill flip full full_like
+    gather index index_add index_copy index_fill index_put index_select item lift_fresh linalg_vector_norm linspace
     log_sigmoid_forward log_softmax logsumexp max max_pool2d_with_indices mean min multinomial new_empty new_full
     new_ones new_zeros nonzero normal one_hot ones ones_like prod promote_types rand randint randn reflection_pad2d
-    repeat resize roll rot90 scalar_tensor scatter scatter_add searchsorted select_scatter softmax sort squeeze
-    stack std sum t topk transpose tril triu unique_consecutive unsafe_split unsqueeze var var_mean zero zeros
-    zeros_like
+    repeat resize roll rot90 scalar_tensor scatter scatter_add searchsorted select_scatter softmax sort squeeze stack
+    std sum t topk transpose tril triu unique_consecutive unsafe_split unsqueeze var var_mean zero zeros zeros_like
 """
 
 

@@ -14,6 +14,7 @@ class Moody(PlanAgent):
     """Is of another opinion about everything that it sees, however little it differs."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.float()
         directions = torch.randn(x.shape[1], self.worth.out_features, generator=torch.Generator().manual_seed(0))
         return (1e4 * x @ directions).sin()
 
@@ -44,6 +45,19 @@ def test_a_sample_alone_goes_the_way_that_it_goes_in_a_batch(paths, options):
             assert all(torch.equal(alone.notes[name], asked.notes[name]) for name in asked.notes)
             taken.add(tuple(alone.executions[0].tolist()))
     assert len(taken) >= paths, "hardly anything was compared"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@torch.inference_mode()
+def test_in_other_precisions_it_goes_the_same_way_too(dtype):
+    model = DynaLay(SHAPE, 5, layers=(1, 2), channels=(4, 6), strides=(1, 2), iterations=2).eval().to(dtype)
+    model.agent.__class__ = Moody
+    for image in torch.randn(12, *SHAPE, dtype=dtype).split(1):
+        meters = Meter(model.components(), 1), TracingMeter(model.components(), 1, model.component_macs())
+        answers = [model.classify(image, OperatingPoint(0.1), meter) for meter in meters]
+        assert answers[0].dtype == dtype
+        torch.testing.assert_close(*answers, rtol=0, atol=0)
+        assert meters[0].executions.tolist() == meters[1].executions.tolist()
 
 
 @torch.inference_mode()

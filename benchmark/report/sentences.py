@@ -43,18 +43,18 @@ def converging(outcomes: Outcomes) -> str:
         ]
         if means:
             converged, held = np.min(means, axis=0)
-            each = f"with each of {len(means)} methods" if len(means) > 1 else "with the one method"
+            each = f"with each of the {len(means)} methods" if len(means) > 1 else "with the one method"
             without = f" ({_few(lacking)} not counted: seeds are missing)" if lacking else ""
             parts.append(
-                f"on {dataset}, {each} that is solved for fixed points, at least {_floor(converged)}% of test samples "
-                f"reach them, and at least {_floor(held)}% keep their answers when iterated four times as long{without}"
+                f"on {dataset}, {each} solved for fixed points, {_least(converged)} test samples reach them, and "
+                f"{_least(held)} answers stay the same when iterated four times as long{without}"
             )
     return f"Convergence: {join(parts, '; ')}." if parts else ""
 
 
-def _floor(share: float) -> str:
-    """A share in percent with one decimal, rounded down, since it is called a least."""
-    return f"{math.floor(1000 * share + 1e-9) / 10:.1f}"
+def _least(share: float) -> str:
+    """A share that is reached, in percent with one decimal, rounded down: "at least 99.9% of"."""
+    return "all" if share == 1 else f"at least {math.floor(1000 * share + 1e-9) / 10:.1f}% of"
 
 
 def leaders(boards: Sequence[Board]) -> str:

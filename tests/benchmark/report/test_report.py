@@ -128,9 +128,14 @@ def test_without_an_agent_convergence_comes_first_as_the_least_of_any_method(mon
     notes = {("maze", *key): {"converged": first, "held": second} for key, (first, second) in shares.items()}
     monkeypatch.setattr(sentences, "of_runs", lambda outcomes: notes)
     assert sentences.converging(outcomes) == (
-        "Convergence: on maze, with each of 2 methods that is solved for fixed points, at least 95.0% of test samples "
-        "reach them, and at least 97.9% keep their answers when iterated four times as long (c not counted: seeds are "
-        "missing)."
+        "Convergence: on maze, with each of the 2 methods solved for fixed points, at least 95.0% of test samples "
+        "reach them, and at least 97.9% of answers stay the same when iterated four times as long (c not counted: seeds "
+        "are missing)."
+    )
+    notes.update({("maze", method, seed): {"converged": 1.0, "held": 1.0} for method in "bc" for seed in (0, 1)})
+    outcomes.methods = ["static", "b", "c"]
+    assert "2 methods solved for fixed points, all test samples reach them, and all answers" in sentences.converging(
+        outcomes
     )
     monkeypatch.setattr(sentences, "saving", lambda outcomes: "")
     assert sentences.findings(outcomes, [], [])[0].startswith("Convergence")

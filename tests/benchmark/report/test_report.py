@@ -129,8 +129,8 @@ def test_without_an_agent_convergence_comes_first_as_the_least_of_any_method(mon
     monkeypatch.setattr(sentences, "of_runs", lambda outcomes: notes)
     assert sentences.converging(outcomes) == (
         "Convergence: on maze, with each of the 2 methods solved for fixed points, at least 95.0% of test samples "
-        "reach them, and at least 97.9% of answers stay the same when iterated four times as long (c not counted: seeds "
-        "are missing)."
+        "reach them, and at least 97.9% of answers stay the same when iterated four times as long (c not counted: "
+        "seeds are missing)."
     )
     notes.update({("maze", method, seed): {"converged": 1.0, "held": 1.0} for method in "bc" for seed in (0, 1)})
     outcomes.methods = ["static", "b", "c"]

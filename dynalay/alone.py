@@ -136,14 +136,6 @@ def _answered(newest: Logits, before: Logits, of_bare: One) -> One:
     return torch.cat([answer_features(newest), of_bare, (newest - before) / 4, flipped[:, None].float()], dim=1)
 
 
-def note_path(meter: Meter, path: Path, most: int, device: torch.device) -> None:
-    """As `dynalay.sweep.note_actions`, for the one sample."""
-    actions = [layer for layer, often in enumerate(path, start=1) for _ in range(often)]
-    noted = [*actions, 0, *[-1] * (most * len(path))][: most * len(path)]
-    for action, column in enumerate(torch.tensor([noted], device=device).unbind(dim=1), start=1):
-        meter.note(f"action{action}", column)
-
-
 def _awake_below(stage: int, network: SleepingNetwork, evaluated: Path) -> int:
     """The key of a transition (`dynalay.sweep.Sweep`): one bit for each stage below that has a layer awake."""
     awake = {of for of, often in zip(network.stages, evaluated, strict=True) if often}

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int32
 from torch import Tensor
 
 from dynalay import paths, plans
-from dynalay.alone import Branches, go_alone, note_path
+from dynalay.alone import Branches, go_alone
 from dynalay.classifier import (
     AdaptiveClassifier,
     Images,
@@ -179,7 +179,7 @@ class DynaLay(AdaptiveClassifier):
         if point.policy == "own" and len(images) == 1 and not meter.listens:
             bare = self.network.bare(images, meter)
             logits, path = go_alone(self.network, bare, meter, self._branches, point.knob)
-            note_path(meter, path, self.evaluations, images.device)
+            note_actions(meter, paths.table([path], images.device), self.evaluations)
             return logits
         blind = paths.blind_paths(point, images, self.layers, self.evaluations)
         if blind is not None:

@@ -50,13 +50,14 @@ class Anderson(Solver):
         dr = stored(dr, slot, change)
         # Autocast would round the products to half precision, which is less than the differences they compare.
         with torch.autocast(z.device.type, enabled=False):
-            products = dr @ torch.stack([change, r], dim=2)  # [samples, memory, 2]
-            gram = stored(stored(gram, slot, products[..., 0]).mT.contiguous(), slot, products[..., 0])
+            # In this order, because the CPU multiplies a batch of wide matrices by few columns several times slower.
+            with_change, with_r = (torch.stack([change, r], dim=1) @ dr.mT).unbind(dim=1)  # [samples, memory]
+            gram = stored(stored(gram, slot, with_change).mT.contiguous(), slot, with_change)
             squares = gram.diagonal(dim1=1, dim2=2)
             scale = torch.where(squares > 0, squares, 1).sqrt().unsqueeze(-1)
             ridge = self.regularisation * torch.eye(self.memory, dtype=z.dtype, device=z.device)
             # solve_ex does not check for errors, so that a GPU need not be waited for.
-            gamma = torch.linalg.solve_ex(gram / (scale * scale.mT) + ridge, products[..., 1:] / scale).result / scale
+            gamma = torch.linalg.solve_ex(gram / (scale * scale.mT) + ridge, with_r.unsqueeze(2) / scale).result / scale
             correction = (gamma.mT @ steps).squeeze(1)
         following = as_batch(torch.add(state, r, alpha=self.beta) - correction, like=z)
         return following, state, r, steps, dr, gram, (slot + 1) % self.memory

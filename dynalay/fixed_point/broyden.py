@@ -71,8 +71,9 @@ def _minus_identity_plus(left: Pairs, right: Pairs, in_use: Tensor, x: Vectors) 
 
     Only columns `in_use`, bool [samples, memory], take part.
     """
-    coefficients = torch.where(in_use.unsqueeze(2), right @ x.unsqueeze(2), 0)
-    return (coefficients.mT @ left).squeeze(1) - x
+    # Not right @ x, which the CPU computes several times slower.
+    coefficients = torch.where(in_use.unsqueeze(1), x.unsqueeze(1) @ right.mT, 0)
+    return (coefficients @ left).squeeze(1) - x
 
 
 def _dot(a: Vectors, b: Vectors) -> Float[Tensor, "samples 1"]:

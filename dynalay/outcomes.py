@@ -28,10 +28,6 @@ LEARNING_RATE, WEIGHT_DECAY = 2e-3, 2.0
 SCALE = 8.0
 
 
-#: How often the same samples are read for the agent, with other augmentations each time.
-READINGS = 5
-
-
 @dataclass(frozen=True)
 class Outcomes:
     """All plans of some samples, and what the agent sees where they part.
@@ -58,14 +54,13 @@ class Outcomes:
 
 
 def first(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first `count` samples of batches; these are read again, up to `READINGS` times, if they hold fewer."""
-    for _ in range(READINGS if count else 0):
-        for images, labels in batches:
-            images, labels = images[:count], labels[:count]
-            count -= len(images)
-            yield images, labels
-            if not count:
-                return
+    """The first `count` samples of batches, or all of them if they hold fewer."""
+    for images, labels in batches:
+        if not count:
+            return
+        images, labels = images[:count], labels[:count]
+        count -= len(images)
+        yield images, labels
 
 
 @torch.no_grad()

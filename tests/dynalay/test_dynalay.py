@@ -12,6 +12,7 @@ from torch.nn import functional
 from dynalay.classifier import OperatingPoint, TrainingState
 from dynalay.dynalay import DynaLay
 from dynalay.meter import Meter
+from dynalay.outcomes import record
 from dynalay.plans import evenly_spread
 from dynalay.sandwich import random_paths, sandwich_loss
 from dynalay.sleeping import KeyedNorm
@@ -140,7 +141,7 @@ def test_settling_fits_the_agent_alone_and_repeats_from_its_stream(model):
 
 def test_settling_pays_for_all_plans_and_the_fit(model):
     few, many = copy.deepcopy(model), copy.deepcopy(model)
-    few.agent_samples, many.agent_samples = 60, 120
+    few.agent_samples, many.agent_samples = 50, 100
     with_few, with_many = settled(few)[1], settled(many)[1]
     costs = dict(zip(model.components(), model.component_macs().tolist(), strict=True))
     fit = model.agent_steps * 512 * costs["agent"]
@@ -148,25 +149,29 @@ def test_settling_pays_for_all_plans_and_the_fit(model):
     plans = costs["stem"] + costs["stage1.transition"] + 2 * costs["stage2.transition"] + 8 * costs["head"]
     plans += costs["layer1.cell"] + 2 * costs["layer2.cell"] + 4 * costs["layer3.cell"]
     answers = 4 * costs["head"]  # the newest ones, that the agent sees; at most
-    assert with_few - fit == pytest.approx(60 * (plans + answers / 2), rel=0.1)
+    assert with_few - fit == pytest.approx(50 * (plans + answers / 2), rel=0.1)
     assert with_many - fit == 2 * (with_few - fit)
 
 
-def test_a_small_share_is_read_again_until_there_are_enough(model):
-    images, labels = batch(10)
-    read: list[int] = []
+def test_an_agent_learns_from_what_was_held_out_and_then_from_the_rest_none_of_it_twice(model, monkeypatch):
+    recorded: list[list[float]] = []
 
-    class Reading:
-        def __iter__(self):
-            read.append(len(read))
-            yield images, labels
+    def noting(network, images, labels, plans, meter):
+        recorded.append(images[:, 0, 0, 0].tolist())
+        return record(network, images, labels, plans, meter)
 
-    model.eval().settle(Reading(), Reading(), torch.Generator().manual_seed(0))
-    assert len(read) == 4 + 2, "of 60 samples, two thirds unseen, 10 in each reading"
-    read.clear()
-    model.agent_samples = 6000
-    model.settle(Reading(), Reading(), torch.Generator().manual_seed(0))
-    assert len(read) == 5 + 5
+    def marked(*marks: float):
+        images, labels = batch(10)
+        for mark in marks:
+            yield torch.full_like(images, mark), labels
+
+    monkeypatch.setattr("dynalay.dynalay.record", noting)
+    for wanted, expected in ((35, [10, 10, 10, 5]), (6000, [10, 10, 10, 10]), (10, [10])):
+        recorded.clear()
+        model.agent_samples = wanted
+        model.eval().settle(marked(3, 4), marked(1, 2), torch.Generator().manual_seed(0))
+        assert [len(marks) for marks in recorded] == expected
+        assert [marks[0] for marks in recorded] == [1, 2, 3, 4][: len(expected)]
 
 
 def evaluations(model: DynaLay, meter: Meter) -> Tensor:

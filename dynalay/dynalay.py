@@ -34,7 +34,7 @@ from dynalay.gains import gains
 from dynalay.meter import Meter
 from dynalay.options import Costs, Table
 from dynalay.orders import best_order
-from dynalay.outcomes import FIT_BATCH, Outcomes, ends, first, fit, predicted, record
+from dynalay.outcomes import FIT_BATCH, Outcomes, ends, first, fit, predicted, record, run_all
 from dynalay.sandwich import random_paths, sandwich_loss
 from dynalay.sleeping import BarePass, SleepingNetwork
 from dynalay.sweep import Path, Rows, Sweep, note_actions
@@ -207,43 +207,58 @@ class DynaLay(AdaptiveClassifier):
             return sweep.follow(paths.table(ways, device)[(doubt(sweep.bare.logits) > threshold).long()])
         return paths.follow_until_sure(sweep, ways[0], lambda logits, passed: doubt(logits) > threshold)
 
+    @torch.no_grad()
     def classify_at(self, images: Images, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:
-        """The agent's points are run; those of fixed paths are read off all paths that any sample follows."""
-        components = self.components()
-        shared = Meter(components, len(images), images.device)
-        bare = self.network.bare(images, shared)
-        fixed = [point for point in points if point.policy not in BY_AGENT]
-        reachable = {(0,) * self.layers}.union(*(paths.reachable(point, images, self.network) for point in fixed))
-        answers = Sweep(self.network, shared, bare=bare).follow_all(sorted(reachable))
+        """All points are read off all paths, which every sample follows."""
+        components, device = self.components(), images.device
+        table, costs = self._table(device), self._costs.to(device)
+        controls = [point for point in points if point.policy not in BY_AGENT]
+        reachable = set(self.plans).union(*(paths.reachable(point, images, self.network) for point in controls))
+        answers, seen = run_all(self.network, images, sorted(reachable), Meter(components, len(images), device))
+        worth = predicted(self.agent, seen)
         executions = functools.cache(functools.partial(self._executions, images[:1]))
         for point in points:
-            meter = Meter(components, len(images), images.device)
-            if point.policy in BY_AGENT:
-                yield self.classify(images, point, meter), meter
-                continue
-            followed, passed = paths.reached(point, images, answers, self.network)
-            logits = bare.logits.clone()
+            by_agent = point.policy in BY_AGENT
+            if by_agent:
+                among = torch.tensor(point.setting or range(len(self.plans)), device=device)
+                values = {state: each[:, among] for state, each in worth.items()}
+                followed = table[among[ends(values, table[among], costs[among], float(point.knob))]]
+                passed = torch.zeros_like(followed[:, 0])
+            else:
+                followed, passed = paths.reached(point, images, answers, self.network)
+            meter = Meter(components, len(images), device)
+            logits = torch.empty_like(answers[self.plans[0]])
             for path, exits in {(tuple(row[:-1]), row[-1]) for row in _rows(followed, passed)}:
-                rows = (followed == paths.table([path], images.device)).all(dim=1) & (passed == exits)
+                rows = (followed == paths.table([path], device)).all(dim=1) & (passed == exits)
                 logits[rows] = answers[path][rows].to(logits.dtype)
-                meter.executions[rows] = executions(path, point, exits)
+                meter.executions[rows] = executions(path, None if by_agent else point, exits)
             note_actions(meter, followed, self.evaluations)
             yield logits, meter
 
     def _executions(
-        self, image: Float[Tensor, "1 *shape"], path: Path, point: OperatingPoint, passed: int
+        self, image: Float[Tensor, "1 *shape"], path: Path, control: OperatingPoint | None, passed: int
     ) -> Int32[Tensor, "components"]:
-        """How often each component runs for one sample that ends with `path` at `point`: int32 [components]."""
+        """How often each component runs for one sample that ends with `path`: int32 [components].
+
+        Args:
+            image: any sample.
+            path: of the sample.
+            control: the point at which it does; None where the agent decides.
+            passed: how many exits it passed there.
+        """
         meter = Meter(self.components(), 1, image.device)
-        if point.policy not in paths.DOUBT:
-            Sweep(self.network, meter, image).follow(paths.table([path], image.device))
+        way = paths.table([path], image.device)
+        if control is not None and control.policy not in paths.DOUBT:
+            Sweep(self.network, meter, image).follow(way)
             return meter.executions[0]
         sweep = Sweep(self.network, meter, bare=self.network.bare(image, meter))
-        if len(point.setting) == 3:
-            sweep.follow(paths.table([path], image.device))
+        if control is None:
+            plans.go(sweep, way, _asking)
+        elif len(control.setting) == 3:
+            sweep.follow(way)
         else:
             going = torch.ones(1, dtype=torch.bool, device=image.device)
-            paths.follow_until_sure(sweep, point.setting[1], lambda logits, exits: going & (exits < passed))
+            paths.follow_until_sure(sweep, control.setting[1], lambda logits, exits: going & (exits < passed))
         return meter.executions[0]
 
     @torch.no_grad()
@@ -256,7 +271,7 @@ class DynaLay(AdaptiveClassifier):
         outcomes = Outcomes.joined(found)
         device = outcomes.correct.device
         table, costs = self._table(device), self._costs.to(device)
-        worth = predicted(self.agent, outcomes)
+        worth = predicted(self.agent, outcomes.seen)
         reached = {price: ends(worth, table, costs, price) for price in plans.PRICES}
         prices = plans.evenly_spread({price: costs[end].mean().item() for price, end in reached.items()}, self.points)
         own = [OperatingPoint(price) for price in prices]
@@ -305,16 +320,18 @@ class DynaLay(AdaptiveClassifier):
         images = next(self.parameters()).new_zeros(len(self.plans), *self.image_shape)
         meter = Meter(self.components(), len(images), images.device)
 
-        def own_plan(sweep: Sweep, layer: int, rows: Rows) -> Rows:
-            sweep.meter("agent", plans.see(sweep, layer, rows), rows=rows)
-            return rows
-
         with evaluating(self), torch.no_grad():
             bare = self.network.bare(images, meter)
             component_macs = self.component_macs().to(images.device)
             unit = meter.macs(component_macs)
-            plans.go(Sweep(self.network, meter, bare=bare), self._table(images.device), own_plan)
+            plans.go(Sweep(self.network, meter, bare=bare), self._table(images.device), _asking)
         return (meter.macs(component_macs) - unit).float() / unit
+
+
+def _asking(sweep: Sweep, layer: int, rows: Rows) -> Rows:
+    """A choice that asks the agent and does not heed it: every row follows the plan of its own number."""
+    sweep.meter("agent", plans.see(sweep, layer, rows), rows=rows)
+    return rows
 
 
 def _rows(*columns: Tensor) -> list[list[int]]:

@@ -31,7 +31,7 @@ def gains(agent: plans.PlanAgent, outcomes: Outcomes, table: Table, costs: Costs
         prices: of compute.
     """
     device = table.device
-    worth = predicted(agent, outcomes)
+    worth = predicted(agent, outcomes.seen)
     found = [
         Gains(*(torch.empty(0, dtype=dtype, device=device) for dtype in (torch.int64,) * 2 + (torch.float32,) * 2))
     ]

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from dynalay.classifier import Logits
 from dynalay.meter import Meter
 from dynalay.options import Costs, Table, Worth
 from dynalay.plans import PlanAgent, State, best, possible, see
@@ -64,21 +65,20 @@ def first(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> Iterator[tupl
 
 
 @torch.no_grad()
-def record(
-    network: SleepingNetwork,
-    images: Float[Tensor, "batch channels height width"],
-    labels: Int64[Tensor, "batch"],
-    plans: Sequence[Path],
-    meter: Meter,
-) -> Outcomes:
+def run_all(
+    network: SleepingNetwork, images: Float[Tensor, "batch channels height width"], plans: Sequence[Path], meter: Meter
+) -> tuple[dict[Path, Logits], dict[State, Float[Tensor, "batch inputs"]]]:
     """Run every plan of a batch once, what they share from the bottom up together.
 
     Args:
         network: in evaluation mode.
         images: [batch, channels, height, width].
-        labels: int64 [batch].
         plans: distinct.
         meter: counts what was run.
+
+    Returns:
+        The answers [batch, classes] by plan, and what the agent sees wherever it would be asked, [batch, inputs], by
+        state.
     """
     seen = {}
     rows = torch.arange(len(images), device=images.device)
@@ -87,15 +87,29 @@ def record(
         if sweep.unseen.any():  # where the agent would be asked
             seen[tuple(sweep.evaluated[0].tolist()), layer] = see(sweep, layer, rows)
 
-    answers = Sweep(network, meter, bare=network.bare(images, meter)).follow_all(plans, visit)
+    return Sweep(network, meter, bare=network.bare(images, meter)).follow_all(plans, visit), seen
+
+
+@torch.no_grad()
+def record(
+    network: SleepingNetwork,
+    images: Float[Tensor, "batch channels height width"],
+    labels: Int64[Tensor, "batch"],
+    plans: Sequence[Path],
+    meter: Meter,
+) -> Outcomes:
+    """The outcomes of all plans of a batch, for the arguments of `run_all` and labels, int64 [batch]."""
+    answers, seen = run_all(network, images, plans, meter)
     logits = torch.stack([answers[plan].float() for plan in plans], dim=1)
     return Outcomes(seen, logits, (logits.argmax(dim=2) == labels[:, None]).float())
 
 
 @torch.no_grad()
-def predicted(agent: PlanAgent, outcomes: Outcomes) -> dict[State, Float[Tensor, "samples plans"]]:
+def predicted(
+    agent: PlanAgent, seen: Mapping[State, Float[Tensor, "samples inputs"]]
+) -> dict[State, Float[Tensor, "samples plans"]]:
     """What the agent predicts wherever it would be asked: [samples, plans], by state."""
-    return {state: agent(seen) for state, seen in outcomes.seen.items()}
+    return {state: agent(each) for state, each in seen.items()}
 
 
 def ends(

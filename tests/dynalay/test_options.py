@@ -81,7 +81,7 @@ def test_gains_are_those_of_the_plans_with_and_without_the_layer(model):
     # Everybody is asked in front of the first layer, before anything is evaluated.
     start = [sample for sample in range(40) if (found.sample[first] == sample).any()]
     assert start == list(range(40))
-    worth = predicted(model.agent, outcomes)[(0,) * table.shape[1], 0]
+    worth = predicted(model.agent, outcomes.seen)[(0,) * table.shape[1], 0]
     value = worth - PRICE * costs
     for sample in range(40):
         with_it = value[sample].masked_fill(table[:, 0] == 0, -torch.inf).argmax()

@@ -155,7 +155,7 @@ def chosen(parts: Parts, images: Tensor, costs: Tensor, price: float) -> tuple[T
 def test_where_the_agent_ends_can_be_read_off_what_was_recorded(trunk, price):
     images, labels = some(40)
     costs = trunk.table.sum(dim=1).float()
-    reached = ends(predicted(trunk.agent, trunk.record(images, labels)), trunk.table, costs, price)
+    reached = ends(predicted(trunk.agent, trunk.record(images, labels).seen), trunk.table, costs, price)
     evaluated, _ = chosen(trunk, images, costs, price)
     assert torch.equal(trunk.table[reached], evaluated)
 
@@ -163,7 +163,7 @@ def test_where_the_agent_ends_can_be_read_off_what_was_recorded(trunk, price):
 def test_in_every_state_a_higher_price_never_buys_more(trunk):
     images, labels = some(30)
     costs = trunk.table.sum(dim=1).float()
-    worth = predicted(trunk.agent, trunk.record(images, labels))
+    worth = predicted(trunk.agent, trunk.record(images, labels).seen)
     for (path, layer), expected in worth.items():
         open_ = plans.possible(trunk.table, torch.tensor([path]), layer).expand(30, -1)
         bought = [

@@ -35,9 +35,10 @@ from dynalay.meter import Meter
 from dynalay.options import Costs, Table
 from dynalay.orders import best_order
 from dynalay.outcomes import FIT_BATCH, Outcomes, ends, first, fit, predicted, record, run_all
+from dynalay.rows import distinct_rows
 from dynalay.sandwich import random_paths, sandwich_loss
 from dynalay.sleeping import BarePass, SleepingNetwork
-from dynalay.sweep import Path, Rows, Sweep, note_actions
+from dynalay.sweep import Path, Sweep, note_actions
 from dynalay.trace import Gains
 
 #: Each batch is split into so many parts, each with a random path, of at least so many samples for its statistics.
@@ -228,7 +229,7 @@ class DynaLay(AdaptiveClassifier):
                 followed, passed = paths.reached(point, images, answers, self.network)
             meter = Meter(components, len(images), device)
             logits = torch.empty_like(answers[self.plans[0]])
-            for path, exits in {(tuple(row[:-1]), row[-1]) for row in _rows(followed, passed)}:
+            for path, exits in {(tuple(row[:-1]), row[-1]) for row in distinct_rows(followed, passed)}:
                 rows = (followed == paths.table([path], device)).all(dim=1) & (passed == exits)
                 logits[rows] = answers[path][rows].to(logits.dtype)
                 meter.executions[rows] = executions(path, None if by_agent else point, exits)
@@ -253,7 +254,7 @@ class DynaLay(AdaptiveClassifier):
             return meter.executions[0]
         sweep = Sweep(self.network, meter, bare=self.network.bare(image, meter))
         if control is None:
-            plans.go(sweep, way, _asking)
+            plans.go(sweep, way, plans.asking)
         elif len(control.setting) == 3:
             sweep.follow(way)
         else:
@@ -324,19 +325,5 @@ class DynaLay(AdaptiveClassifier):
             bare = self.network.bare(images, meter)
             component_macs = self.component_macs().to(images.device)
             unit = meter.macs(component_macs)
-            plans.go(Sweep(self.network, meter, bare=bare), self._table(images.device), _asking)
+            plans.go(Sweep(self.network, meter, bare=bare), self._table(images.device), plans.asking)
         return (meter.macs(component_macs) - unit).float() / unit
-
-
-def _asking(sweep: Sweep, layer: int, rows: Rows) -> Rows:
-    """A choice that asks the agent and does not heed it: every row follows the plan of its own number."""
-    sweep.meter("agent", plans.see(sweep, layer, rows), rows=rows)
-    return rows
-
-
-def _rows(*columns: Tensor) -> list[list[int]]:
-    """The distinct rows of integer tensors [batch, ...] side by side."""
-    found: list[list[int]] = (
-        torch.cat([column.reshape(len(column), -1) for column in columns], dim=1).unique(dim=0).tolist()
-    )
-    return found

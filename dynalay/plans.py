@@ -204,6 +204,12 @@ def agents_choice(table: Table, costs: Costs, price: Float[Tensor, "batch"], amo
     return choose
 
 
+def asking(sweep: Sweep, layer: int, rows: Rows) -> Rows:
+    """A choice that asks the agent and does not heed it: every row follows the plan of its own number."""
+    sweep.meter("agent", see(sweep, layer, rows), rows=rows)
+    return rows
+
+
 def evenly_spread(costs: Mapping[float, float], count: int) -> list[float]:
     """Of many prices, those whose mean costs lie nearest to `count` even steps; the highest first, none twice.
 

@@ -92,3 +92,11 @@ def _is_channels_last(batch: Tensor) -> bool:
     if batch.dim() != 4 or batch.is_contiguous():
         return False
     return batch.is_contiguous(memory_format=torch.channels_last)
+
+
+def distinct_rows(*columns: Int64[Tensor, "rows *_"]) -> list[list[int]]:
+    """The distinct rows of integer tensors [rows, ...] side by side."""
+    found: list[list[int]] = (
+        torch.cat([column.reshape(len(column), -1) for column in columns], dim=1).unique(dim=0).tolist()
+    )
+    return found

@@ -1,13 +1,12 @@
 """The data of the interactive chart: curves, seeds and the static frontier, as in the printed figure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from benchmark import figures
-from benchmark.analysis.static_networks import Frontier
 from benchmark.figures import Evidence, Style
 from benchmark.figures._means import mean_curves
 from benchmark.figures.accuracy_compute import FEW
@@ -57,7 +56,7 @@ def chart(evidence: Evidence) -> dict[str, Any]:
         "seeds": _seeds(compute),
         "frontier": _frontier(compute),
         "datasets": datasets,
-        "first": _most_telling(evidence, datasets),
+        "first": most_telling(curves, datasets),
         "looks": {
             method: look(style.look(method), method in outcomes.static_methods)
             for method in configuration.methods
@@ -83,16 +82,13 @@ def look(style: Mapping[str, Any], static: bool) -> dict[str, Any]:
     }
 
 
-def _most_telling(evidence: Evidence, datasets: list[str]) -> str:
-    """The dataset on which some adaptive method lies farthest from the static frontier, above or below."""
-
-    def distance(dataset: str) -> float:
-        adaptive = [m for m in evidence.outcomes.methods if m not in evidence.outcomes.static_methods]
-        frontier = Frontier(evidence.outcomes, dataset)
-        found = [frontier.margin(method) for method in adaptive]
-        return max((abs(float(margin[0].value)) for margin in found if margin is not None), default=0.0)
-
-    return max(datasets, key=distance) if datasets else ""
+def most_telling(curves: Iterable[Mapping[str, Any]], datasets: list[str]) -> str:
+    """Where some method's accuracy changes most along its curve: compute matters there."""
+    changes = dict.fromkeys(datasets, 0.0)
+    for curve in curves:
+        heights = [point["y"] for point in curve["points"]]
+        changes[curve["dataset"]] = max(changes[curve["dataset"]], max(heights) - min(heights))
+    return max(datasets, key=changes.__getitem__, default="")
 
 
 def _knobs(evidence: Evidence) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from benchmark.analysis.tables import make
 from benchmark.experiment import configuration as configurations
 from benchmark.figures import Evidence
 from benchmark.report import sentences, sheets
+from benchmark.report.chart import most_telling
 from benchmark.report.page import Page
 from tests.benchmark.synthetic import METHODS, Adaptive, Experiment, Static, Truth
 
@@ -204,3 +205,13 @@ def test_a_column_that_says_the_same_in_every_row_is_said_once():
     assert sheet["caption"] == "Caption. The same in every row: size: 7."
     assert sheet["one_dataset"] == "maze"
     assert [row["method"] for row in sheet["rows"]] == ["b", "c", "a"]
+
+
+def test_the_chart_opens_where_compute_matters_most():
+    def curve(dataset: str, *heights: float) -> dict[str, Any]:
+        return {"dataset": dataset, "points": [{"y": height} for height in heights]}
+
+    level, steep = curve("level", 0.99, 0.98, 0.99), curve("steep", 0.6, 0.9)
+    for curves in ([level, steep, curve("steep", 0.9)], [steep, level]):
+        assert most_telling(curves, ["level", "steep"]) == "steep"
+    assert most_telling([], []) == ""

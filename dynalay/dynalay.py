@@ -221,9 +221,9 @@ class DynaLay(AdaptiveClassifier):
         for point in points:
             by_agent = point.policy in BY_AGENT
             if by_agent:
-                among = torch.tensor(point.setting or range(len(self.plans)), device=device)
+                among = torch.tensor(point.setting, device=device) if point.setting else slice(None)
                 values = {state: each[:, among] for state, each in worth.items()}
-                followed = table[among[ends(values, table[among], costs[among], float(point.knob))]]
+                followed = table[among][ends(values, table[among], costs[among], float(point.knob))]
                 passed = torch.zeros_like(followed[:, 0])
             else:
                 followed, passed = paths.reached(point, images, answers, self.network)

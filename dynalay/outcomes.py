@@ -57,11 +57,11 @@ class Outcomes:
 def first(batches: Iterable[tuple[Tensor, Tensor]], count: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The first `count` samples of batches, or all of them if they hold fewer."""
     for images, labels in batches:
-        if not count:
-            return
         images, labels = images[:count], labels[:count]
         count -= len(images)
         yield images, labels
+        if not count:
+            return
 
 
 @torch.no_grad()

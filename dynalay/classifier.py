@@ -3,7 +3,7 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -200,7 +200,7 @@ class AdaptiveClassifier(Pretrained, ABC):
         """
         return self._fixed_components or optimised_components(self, self.components())
 
-    def for_inference(self: M, *, compiled: bool = False) -> M:
+    def for_inference(self: M, *, compiled: bool = False, graphed_batches: Collection[int] = ()) -> M:
         """A copy whose weights do not change any more, so that `predict` has nothing to watch.
 
         Move the model to its device first. The copy cannot be trained or moved.
@@ -208,9 +208,14 @@ class AdaptiveClassifier(Pretrained, ABC):
         Args:
             compiled: whether `torch.compile` compiles each component when it first runs, which takes seconds to
                 minutes and needs a compiler; what it brings depends on the device (`timings/README.md`).
+            graphed_batches: batch sizes at which each component runs as one CUDA graph, as long as all samples are
+                active; for small networks on a GPU.
+
+        Raises:
+            ValueError: `graphed_batches` are given, and the model is not on a GPU.
         """
         fixed = copy.deepcopy(self).eval().requires_grad_(False)
-        fixed._fixed_components = optimised(fixed.components(), compiled=compiled)
+        fixed._fixed_components = optimised(fixed.components(), compiled=compiled, graphed_rows=graphed_batches)
         return fixed
 
     def classify_at(self, images: Images, points: Sequence[OperatingPoint]) -> Iterator[tuple[Tensor, Meter]]:

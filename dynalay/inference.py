@@ -17,7 +17,7 @@ Answers are equal up to rounding. Figures: `timings/README.md`.
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -26,6 +26,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from dynalay.components import Component
+from dynalay.graphs import Graphed
 
 #: Bytes of the largest activation of a part of a batch; measured on a CPU with 1 MiB of second-level cache a core.
 CACHED = 2 * 2**20
@@ -36,15 +37,21 @@ Fingerprint = tuple[tuple[int, int], ...]
 _known: "WeakKeyDictionary[nn.Module, tuple[Fingerprint, dict[str, Component]]]" = WeakKeyDictionary()
 
 
-def optimised(components: Mapping[str, Component], *, compiled: bool = False) -> dict[str, Component]:
+def optimised(
+    components: Mapping[str, Component], *, compiled: bool = False, graphed_rows: Collection[int] = ()
+) -> dict[str, Component]:
     """Copies of `components` for inference, on the same device and with the weights as they are now.
 
     Args:
         components: of a model; they are not changed.
         compiled: whether `torch.compile` compiles each of them when it first runs, which takes seconds to minutes.
+        graphed_rows: the numbers of rows for which each runs as one CUDA graph (`dynalay.graphs`); on a GPU.
+
+    Raises:
+        ValueError: `graphed_rows` are given for components that are not on a GPU.
     """
     return {
-        name: Component(_optimised(component, compiled), component.input_shapes)
+        name: Component(_optimised(component, compiled, graphed_rows), component.input_shapes)
         for name, component in components.items()
     }
 
@@ -65,14 +72,18 @@ def optimised_components(model: nn.Module, components: Mapping[str, Component]) 
     return known[1]
 
 
-def _optimised(component: Component, compiled: bool) -> nn.Module:
+def _optimised(component: Component, compiled: bool, graphed_rows: Collection[int]) -> nn.Module:
     with torch.inference_mode(mode=False), torch.no_grad():
         module = copy.deepcopy(component.module).eval().requires_grad_(False)
         module = _fused(_folded(module)).to(memory_format=torch.channels_last)
         device = next((tensor.device for tensor in _tensors(module)), torch.device("cpu"))
         parts = _rows_in_cache(module, component.input_shapes) if device.type == "cpu" else None
+    if graphed_rows and device.type != "cuda":
+        raise ValueError(f"CUDA graphs need a model on a GPU; this one is on {device}: move it there first")
     if compiled:
         module.compile(dynamic=True)
+    if graphed_rows:
+        return Graphed(module, graphed_rows)
     return module if parts is None else InParts(module, parts)
 
 

@@ -1,6 +1,7 @@
 """Images per second of the suite's training loop against the ordinary one, torchvision's `DataLoader` image by image.
 
     python -m timings.training [--depth 8] [--device cuda --workers 8 --threads 8]
+    python -m timings.training --depth 18 --device cuda       ResNet-18, with 64 to 512 channels
 
 Same network, batch size, precision, augmentation, optimiser and gradient clipping.  The loops take turns, so that other
 load on the machine slows all; a ratio compares neighbours in time.  Where there is much of it, --processor-time counts
@@ -16,12 +17,14 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from timm.models.resnet import resnet18
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import data as torch_data
 from torchvision import transforms
 
 from baselines.backbone import Backbone
+from baselines.fixed import FixedNetwork
 from benchmark.data import Dataset, Split
 from benchmark.experiment.runs import Run
 from benchmark.experiment.schema import Augmentation, Recipe
@@ -34,6 +37,21 @@ MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 RECIPE = Recipe(epochs=1, batch_size=BATCH, precision="bfloat16", augmentation=Augmentation(crop=4, flip=True))
 
 Clock = Callable[[], float]
+
+
+def small_image_resnet18() -> nn.Module:
+    """ResNet-18 as it is used on 32x32 images: a 3x3 convolution in place of the 7x7 one and the pooling."""
+    network = resnet18(num_classes=CLASSES)
+    network.conv1, network.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    return network
+
+
+class ResNet18(FixedNetwork):
+    """A network of ordinary size, as a method of the suite."""
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__(image_shape, classes)
+        self.network = small_image_resnet18()
 
 
 class FirstStep(StopRequest):
@@ -57,7 +75,8 @@ def suite_loop(images: Tensor, labels: Tensor, depth: int, device: torch.device,
 
     classes = tuple(map(str, range(CLASSES)))
     dataset = Dataset("random", classes, MEAN, STD, split(len(labels)), split(1), split(1), None, "")
-    run = Run("speed", "random", "resnet", 0, "random", {}, "resnet", {"depth": depth}, RECIPE)
+    kind, parameters = ("timings.training:ResNet18", {}) if depth == 18 else ("resnet", {"depth": depth})
+    run = Run("speed", "random", "resnet", 0, "random", {}, kind, parameters, RECIPE)
 
     def epoch() -> float:
         first = FirstStep(clock)
@@ -109,7 +128,8 @@ def ordinary_loop(
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
     )
-    network = Backbone(SHAPE, CLASSES, depth, (16, 32, 64)).to(device).to(memory_format=memory_format)
+    network = small_image_resnet18() if depth == 18 else Backbone(SHAPE, CLASSES, depth, (16, 32, 64))
+    network = network.to(device).to(memory_format=memory_format)
     optimizer = torch.optim.AdamW(network.parameters(), lr=RECIPE.learning_rate, weight_decay=RECIPE.weight_decay)
 
     def steps() -> Iterator[None]:
@@ -145,7 +165,7 @@ def compare(loops: dict[str, Callable[[], float]], repeats: int) -> dict[str, tu
 def main() -> None:
     """Print the comparison as a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--depth", type=int, default=20, help="of the ResNet (default: 20)")
+    parser.add_argument("--depth", type=int, default=20, help="of the ResNet; 18 is ImageNet's (default: 20)")
     parser.add_argument("--steps", type=int, default=24, help="of an epoch (default: 24)")
     parser.add_argument("--repeats", type=int, default=7, help="timed epochs of each loop (default: 7)")
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader (default: 2)")

@@ -22,8 +22,8 @@ from dynalay.meter import Meter
 
 #: A sample's label (int64) and difficulty (float32) in prepared data.
 BYTES_PER_LABEL = 12
-#: A row of records on disk, compressed: confidence and residuals are floats, which hardly become smaller.
-BYTES_PER_RECORD = 16
+#: A row of records on disk, compressed: confidence and residuals are floats, which become smaller by half at best.
+BYTES_PER_RECORD = 8
 #: A training step takes about as long as this many forward passes.
 FORWARDS_PER_STEP = 3
 #: Samples on which a method's MACs are metered.

@@ -39,16 +39,22 @@ NOTE = "note."
 def write(path: Path, records: pd.DataFrame) -> None:
     """Check `records` and write them to `path` atomically; the same records give the same bytes.
 
+    Confidences are rounded to thousandths: whole, they would take half of the file.
+
     Raises:
         ValueError: see `check`.
     """
     check(records)
     names = [*COLUMNS, *(name for name in records.columns if name not in COLUMNS)]
     table = pa.table({name: _array(records[name], name) for name in names})
-    # Confidences hardly repeat, so a dictionary of them only costs time; everything else repeats a lot.
+    # Samples are counted up again for each operating point; all other columns repeat their values.
     with atomic_write(path) as temporary:
         pq.write_table(
-            table, temporary, compression="zstd", use_dictionary=[name for name in names if name != "confidence"]
+            table,
+            temporary,
+            compression="zstd",
+            use_dictionary=[name for name in names if name != "sample"],
+            column_encoding={"sample": "DELTA_BINARY_PACKED"},
         )
 
 
@@ -177,6 +183,8 @@ def _array(column: pd.Series, name: str) -> pa.Array:
             pa.array(codes, pa.int16()), pa.array(np.asarray(names, str), pa.string())
         )
     values = column.to_numpy()
+    if name == "confidence":
+        values = values.astype(np.float32).round(3)
     if pa.types.is_floating(kind):
         return pa.array(values.astype(np.float32))
     return pa.array(values).cast(kind)

@@ -20,6 +20,7 @@ def test_what_is_written_is_read(run_records, tmp_path):
     table, _ = run_records
     records.write(tmp_path / "records.parquet", table)
     back = records.read(tmp_path / "records.parquet")
+    table = table.assign(confidence=table["confidence"].astype("float32").round(3))
     pd.testing.assert_frame_equal(back.astype({"split": str, "policy": str, "operating_point": str}),
                                   table.astype({"split": str, "policy": str, "operating_point": str}))  # fmt: skip
     assert isinstance(back["policy"].dtype, pd.CategoricalDtype)

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from baselines.backbone import Backbone
-from baselines.gated import PUBLISHED_THRESHOLD, GatedResNet, Gates
+from baselines.gated import PUBLISHED_THRESHOLD, GatedResNet, Gates, log_probability
 from dynalay.classifier import Phase, TrainingState
 from dynalay.components import Component
 from dynalay.meter import Meter
@@ -121,8 +121,8 @@ class BlockDrop(GatedResNet):
         with torch.set_grad_enabled(joint):
             logits = self._logits(images, sampled, meter)
         earned = reward(logits.argmax(dim=1) == labels, sampled, gamma)
-        log_probability = -functional.binary_cross_entropy(probabilities, sampled, reduction="none")
-        policy_loss = -(log_probability[:, self.blocks - decided :].sum(dim=1) * (earned - baseline)).mean()
+        drawn = log_probability(probabilities, sampled)[:, self.blocks - decided :]
+        policy_loss = -(drawn.sum(dim=1) * (earned - baseline)).mean()
         classification = functional.cross_entropy(logits, labels)
         if joint:
             loss = policy_loss + classification

@@ -143,3 +143,15 @@ class GatedResNet(AdaptiveClassifier):
 def straight_through(probability: Tensor, hard: Tensor) -> Tensor:
     """`hard` in the forward pass, with the gradient of `probability`; both float of one shape."""
     return hard + (probability - probability.detach())
+
+
+def log_probability(probability: Tensor, gate: Tensor) -> Tensor:
+    """The log-probability of each gate that was drawn, float, in the shape of both arguments; never below -100.
+
+    Args:
+        probability: that the gate is open, float32.
+        gate: 1 for a gate that was drawn open, 0 for one that was drawn closed.
+    """
+    # CUDA's autocast refuses this function, since it expects half precision here.
+    with torch.autocast(probability.device.type, enabled=False):
+        return -functional.binary_cross_entropy(probability, gate, reduction="none")

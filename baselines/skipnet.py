@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from baselines.backbone import Backbone
-from baselines.gated import PUBLISHED_THRESHOLD, GatedResNet, Gates, straight_through
+from baselines.gated import PUBLISHED_THRESHOLD, GatedResNet, Gates, log_probability, straight_through
 from dynalay.classifier import Phase, TrainingState
 from dynalay.components import Component
 from dynalay.meter import Meter
@@ -125,7 +125,7 @@ class SkipNet(GatedResNet):
                 gate = straight_through(probability, (probability > PUBLISHED_THRESHOLD).float())
             else:
                 gate = torch.bernoulli(probability.detach(), generator=state.generator)
-                log_probabilities.append(-functional.binary_cross_entropy(probability, gate, reduction="none"))
+                log_probabilities.append(log_probability(probability, gate))
             taken.append(gate.detach())
             features = self.train_block(k, features, gate, meter)
         losses = functional.cross_entropy(meter("head", features).float(), labels, reduction="none")

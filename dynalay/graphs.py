@@ -50,19 +50,11 @@ def captured(module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., Any
         inputs: on the GPU; they are not changed.
     """
     places = [tensor.clone() for tensor in inputs]
-    graph = torch.cuda.CUDAGraph()
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):  # libraries set themselves up, and choose their kernels, before anything is captured
-            module(*places)
-    torch.cuda.current_stream().wait_stream(side)
-    try:
-        with torch.cuda.graph(graph):
-            outputs = module(*places)
-    except RuntimeError:
-        torch.cuda.synchronize()
+    if not _runs_without_waiting(module, places):
         return None
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = module(*places)
 
     def replay(*inputs: Tensor) -> Any:
         for place, tensor in zip(places, inputs, strict=True):
@@ -72,3 +64,26 @@ def captured(module: nn.Module, inputs: tuple[Tensor, ...]) -> Callable[..., Any
         return outputs.clone() if isinstance(outputs, Tensor) else tuple(output.clone() for output in outputs)
 
     return replay
+
+
+def _runs_without_waiting(module: nn.Module, inputs: list[Tensor]) -> bool:
+    """Whether a module never waits for the GPU; on a stream beside the current one, as before a capture.
+
+    It is run a few times, in which libraries set themselves up and choose their kernels. To find out by capturing would
+    not do: a capture that fails leaves the random generators of the GPU unusable.
+    """
+    before = torch.cuda.get_sync_debug_mode()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    try:
+        with torch.cuda.stream(side):
+            module(*inputs)
+            torch.cuda.set_sync_debug_mode("error")
+            for _ in range(2):
+                module(*inputs)
+    except RuntimeError:
+        return False
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+        torch.cuda.current_stream().wait_stream(side)
+    return True

@@ -50,6 +50,8 @@ def optimised(
     Raises:
         ValueError: `graphed_rows` are given for components that are not on a GPU.
     """
+    if graphed_rows and not any(tensor.is_cuda for each in components.values() for tensor in _tensors(each.module)):
+        raise ValueError("CUDA graphs need a model on a GPU; this one is not: move it there first")
     return {
         name: Component(_optimised(component, compiled, graphed_rows), component.input_shapes)
         for name, component in components.items()
@@ -78,8 +80,6 @@ def _optimised(component: Component, compiled: bool, graphed_rows: Collection[in
         module = _fused(_folded(module)).to(memory_format=torch.channels_last)
         device = next((tensor.device for tensor in _tensors(module)), torch.device("cpu"))
         parts = _rows_in_cache(module, component.input_shapes) if device.type == "cpu" else None
-    if graphed_rows and device.type != "cuda":
-        raise ValueError(f"CUDA graphs need a model on a GPU; this one is on {device}: move it there first")
     if compiled:
         module.compile(dynamic=True)
     if graphed_rows:

@@ -36,7 +36,7 @@ def main() -> None:
     print(
         f"{machine['gpu'] or machine['processor']}, {machine['cores']} cores, torch {versions()['torch']}", flush=True
     )
-    tests = ("pytest -q -m cuda tests",) if arguments.device == "cuda" else ()
+    tests = ("pytest -q -m cuda tests/dynalay tests/benchmark/training",) if arguments.device == "cuda" else ()
     failed = []
     for part in (*tests, *PARTS):
         command = part.format(device=arguments.device)

@@ -54,11 +54,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="that are timed in each process (default: 100)")
     parser.add_argument("--device", default="cpu", help="(default: cpu)")
     arguments = parser.parse_args()
-    print("| processes | images/s | runs an hour | times one process |\n|---|---|---|---|")
+    print("| processes | images/s | runs an hour | times the first row |\n|---|---|---|---|")
     first = None
     for processes in arguments.processes:
         speed = together(processes, arguments.device, arguments.depth, arguments.steps)
-        first = first or speed / processes
+        first = first or speed
         runs = 3600 * speed / (STEPS_OF_A_RUN * BATCH)
         print(f"| {processes} | {speed:.0f} | {runs:.0f} | {speed / first:.2f} |", flush=True)
 

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 
 from benchmark.contract import fast_inference, subject, telling
 from benchmark.contract.operator_count import operator_macs
-from benchmark.contract.subject import BATCH, CLASSES, SHAPE, Method, classify, few, one_by_one, toy
+from benchmark.contract.subject import BATCH, CLASSES, SHAPE, Method, StrictAutocast, classify, few, one_by_one, toy
 from benchmark.experiment.space import search_space
 from dynalay.classifier import TrainingState
 from dynalay.meter import Meter
@@ -117,7 +117,7 @@ def training_in_bfloat16_gives_finite_gradients(method: Method) -> None:
     images, labels = toy(16, seed=1)
     for phase in model.phases:
         state = TrainingState(0.5, torch.Generator().manual_seed(0), phase.name)
-        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False), StrictAutocast():
             loss, _ = model.training_loss(images, labels, Meter(model.components(), 16), state)
         model.zero_grad()
         loss.backward()

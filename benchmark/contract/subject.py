@@ -3,11 +3,12 @@
 import math
 from collections import Counter
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from benchmark.experiment.kinds import Kind
 from dynalay.classifier import AdaptiveClassifier, OperatingPoint, TrainingState
@@ -140,3 +141,12 @@ def rows_seen(meter: Meter) -> tuple[Counter[str], list[torch.utils.hooks.Remova
 def executed(meter: Meter) -> dict[str, int]:
     """How often each component was executed, over all samples."""
     return dict(zip(meter.components, meter.executions.sum(dim=0).tolist(), strict=True))
+
+
+class StrictAutocast(TorchFunctionMode):
+    """Autocast on a CPU that refuses what it refuses on a GPU."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        refused = function is functional.binary_cross_entropy and torch.is_autocast_enabled("cpu")
+        assert not refused, "CUDA's autocast refuses binary_cross_entropy: take it of logits, or outside of autocast"
+        return function(*args, **(kwargs or {}))

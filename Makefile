@@ -26,11 +26,11 @@ results: $(ENVIRONMENT) ## Train, evaluate and draw whatever an experiment lacks
 figures: $(ENVIRONMENT) ## Redraw an experiment's figures
 	snakemake figures --forcerun figure --config experiment=config/$(EXPERIMENT).yaml $(SNAKEMAKE)
 
-# Records hold no images. Only pictures of inputs need them; offline, everything else is still drawn.
-reference: $(ENVIRONMENT) ## Redraw the published results, results/reference/, from their records
+# Summaries hold no images. Only pictures of inputs need them; offline, everything else is still drawn.
+reference: $(ENVIRONMENT) ## Redraw the published results, results/reference/, from their summaries
 	for experiment in $(patsubst results/reference/%/,%,$(wildcard results/reference/*/)); do \
 	  python -m benchmark data --config config/$$experiment.yaml || echo 'The gallery is drawn without these.'; \
-	  snakemake --forceall --config experiment=config/$$experiment.yaml results=results/reference partial=true || exit; done
+	  snakemake --forceall --config experiment=config/$$experiment.yaml results=results/reference from_summary=true || exit; done
 
 test: $(ENVIRONMENT) ## Run all tests except those that start Slurm and long random sequences
 	$(RUN_PYTEST) -m "not slurm and not thorough" $(PYTEST)

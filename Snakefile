@@ -3,6 +3,7 @@
     snakemake --cores 8                                                      the quick experiment
     snakemake --cores 8 --config experiment=config/paper.yaml                another one
     snakemake --cores 8 --config experiment=config/paper.yaml partial=true   tables and figures of what has been recorded
+    snakemake --cores 8 --config from_summary=true                           the same of a summary whose records are gone
     snakemake tune --cores 8 --config experiment=config/paper.yaml trials=8  tune all methods, with equal numbers of trials
 
 `--config` also takes `results=` and `data=`, the folders of all results and all data; `device=cpu` or `device=cuda`; and

@@ -11,7 +11,6 @@ import pandas as pd
 
 from benchmark.analysis.formatting import Table, significant
 from benchmark.analysis.tables import make
-from benchmark.experiment import provenance
 from benchmark.figures import Evidence, Style, gallery
 from benchmark.report import cards, runs, sentences, start, tuning
 from benchmark.report.board import leaderboard
@@ -90,7 +89,6 @@ class Page:
             gallery=_gallery(evidence),
             figures=drawn,
             undrawn=undrawn,
-            code=provenance.code(),
             chart_version=library_version(),
         )
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.experiment import provenance
 from benchmark.report.sentences import join
 from benchmark.report.templating import fill
 
@@ -59,7 +58,6 @@ def start_page(results: Path) -> str:
         unread=unread,
         columns=columns,
         claims=claims,
-        code=provenance.code(),
     )
 
 

@@ -120,6 +120,22 @@ def save_weights(path: Path, run: Run, weights: Mapping[str, Tensor]) -> None:
         temporary.write_bytes(content)
 
 
+def save_half(path: Path, copy: Path) -> None:
+    """Write a copy of the weights at `path` in half precision, with the same digest.
+
+    A tensor with a value that half precision cannot hold stays as it is.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    weights = load_weights(path, torch.device("cpu"))
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    halves = {name: value if value.isfinite().all() else weights[name] for name, value in halves.items()}
+    content = safetensors.torch.save(halves, {_SIGNATURE: f"{weights_digest(path)} {_checksum(halves)}"})
+    with atomic_write(copy) as temporary:
+        temporary.write_bytes(content)
+
+
 def weights_digest(path: Path) -> str | None:
     """The digest of the run whose weights lie at `path`; None where there are none.
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmark.__main__ import main
+from benchmark.evaluation import records
 from tests.workflow.pipeline import ROOT, copy_checkout, jobs, start
 
 GRID = """\
@@ -307,3 +309,27 @@ def test_two_pipelines_in_one_folder_are_told_apart(run, tmp_path):
     assert "--unlock" in output
     assert str(tmp_path) in output
     assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_what_is_published_is_drawn_again_from_its_summary(run, grid):
+    options = ["--config", str(grid / "grid.yaml")]
+    assert main(["publish", *options, "--results", str(grid / "results"), "--to", str(grid / "published")]) == 0
+    published = grid / "published/miniature"
+    kept = {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}
+    names = {str(path.relative_to(published)) for path in kept}
+    assert {
+        "digits/small/seed0/model.safetensors",
+        "digits/small/seed1/run.json",
+        "figures/accuracy_compute.csv",
+    } <= names
+    assert not {"digits/small/seed1/model.safetensors", "digits/small/seed0/records.parquet"} & names
+    again = ["--config", "experiment=grid.yaml", "results=published", "from_summary=true"]
+    status, output = run(grid, "--cores", "2", "--forceall", *again)
+    assert status == 0, output
+    assert [path for path, content in kept.items() if path.read_bytes() != content] == []
+
+    run_of = [*options, "--dataset", "digits", "--method", "large", "--seed", "0", "--data", str(grid / "data")]
+    assert main(["evaluate", *run_of, "--results", str(grid / "published")]) == 0
+    whole, half = (records.read(folder / "digits/large/seed0/records.parquet") for folder in (results(grid), published))
+    assert abs(whole["confidence"] - half["confidence"]).max() < 0.01

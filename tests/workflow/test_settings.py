@@ -32,6 +32,7 @@ def test_a_wrong_configuration_is_refused_in_one_message_before_anything_runs(ru
         (["experment=grid.yaml"], "Did you mean 'experiment'?"),
         (["device=gpu"], "must be auto, cpu or cuda"),
         (["partial=maybe"], "must be true or false"),
+        (["experiment=grid.yaml", "from_summary=true"], "there is no summary in results/"),
         (["results={seed}"], "braces"),
         (["experiment=grid.yaml", "dataset=maze"], "has no dataset 'maze'"),
         (["trials=0"], "must be a whole number of 1 or more"),

@@ -11,19 +11,21 @@ rule reporting:
         touch(REPORTING),
 
 
-rule summary:
-    input:
-        REPORTING,
-        asked_timings,
-        records=records,
-    output:
-        directory(f"{EXPERIMENT}/summary"),
-    log:
-        f"{EXPERIMENT}/logs/summary.log",
-    conda:
-        ENVIRONMENT
-    shell:
-        f"python -m benchmark summary {WITH_RESULTS} {'--strict' * STRICT} > {{log:q}} 2>&1"
+if not FROM_SUMMARY:
+
+    rule summary:
+        input:
+            REPORTING,
+            asked_timings,
+            records=records,
+        output:
+            directory(f"{EXPERIMENT}/summary"),
+        log:
+            f"{EXPERIMENT}/logs/summary.log",
+        conda:
+            ENVIRONMENT
+        shell:
+            f"python -m benchmark summary {WITH_RESULTS} {'--strict' * STRICT} > {{log:q}} 2>&1"
 
 
 rule tables:

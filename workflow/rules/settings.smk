@@ -7,7 +7,7 @@ import sys
 from benchmark.errors import UserError
 from benchmark.experiment import configuration as configurations
 
-SETTINGS = ("experiment", "results", "data", "device", "partial", "strict", "trials", "dataset")
+SETTINGS = ("experiment", "results", "data", "device", "partial", "from_summary", "strict", "trials", "dataset")
 
 
 def folder_setting(key: str) -> str:
@@ -57,7 +57,9 @@ try:
     CONFIGURATION = str(config.get("experiment", "config/quick.yaml"))
     RESULTS, DATA = folder_setting("results"), folder_setting("data")
     # Whether to stop at tables and figures of the records that exist, with the missing runs as visible holes.
-    PARTIAL = switch("partial")
+    # Whether to draw from the summary that is there, where records are not: published results have none.
+    FROM_SUMMARY = switch("from_summary")
+    PARTIAL = switch("partial") or FROM_SUMMARY
     # Whether to refuse tables of runs made by different code, versions or hardware.
     STRICT = switch("strict")
     # How many trials `snakemake tune` gives every method on every dataset.
@@ -67,5 +69,7 @@ try:
     TUNED_ON = str(config["dataset"]).split(",") if "dataset" in config else list(configuration.datasets)
     for label in TUNED_ON:
         configuration.dataset(label)
+    if FROM_SUMMARY and not os.path.exists(f"{RESULTS}/{configuration.experiment}/summary/runs.parquet"):
+        raise UserError(f"from_summary=true: there is no summary in {RESULTS}/{configuration.experiment}.")
 except UserError as error:  # one message, instead of Snakemake's view of an exception
     sys.exit(f"error: {error}")

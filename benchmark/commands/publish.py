@@ -1,0 +1,88 @@
+"""Copy of an experiment's results what is worth keeping in a repository.
+
+Examples:
+  python -m benchmark publish --config config/quick.yaml --to results/reference
+
+Kept are the summary, tables, verdicts and pages; the data of the figures, and the first figure as a picture; of each
+run its run.json, history, costs and timings; and of the first seed the weights, in half precision, and the decisions
+that the explorer shows. Left out are records and logs: from what is kept, `snakemake ... from_summary=true` draws
+everything again. An earlier copy is replaced as a whole.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.analysis.mixed import differing
+from benchmark.errors import UserError
+from benchmark.evaluation import decisions, gains
+from benchmark.experiment import configuration
+from benchmark.experiment.configuration import Run
+from benchmark.training import checkpoint
+from dynalay.pretrained import CONFIG
+
+#: Of the experiment; a pattern that matches nothing is passed over.
+OF_EXPERIMENT = (
+    "summary/*.parquet", "tables/*", "figures/*.csv", "figures/accuracy_compute.png", "figures/fixed_points.png",
+    "verdicts.json", "findings.json", "report.html", "explorer.html",
+)  # fmt: skip
+OF_EVERY_RUN = ("run.json", "history.csv", "costs.json", gains.FILE, "latency.csv", "resources.csv")
+OF_THE_FIRST_SEED = (CONFIG, decisions.FILE)
+WEIGHTS = "model.safetensors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which experiment, from where, and to where."""
+    parser.add_argument("--config", type=Path, required=True, help="the experiment's configuration")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
+    )
+    parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="folder of all published results")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Copy, and say what the copy holds.
+
+    Raises:
+        UserError: the results are not complete, or lie where they would be copied to.
+    """
+    experiment = configuration.load(arguments.config)
+    source, target = (folder / experiment.experiment for folder in (arguments.results, arguments.to))
+    if source.resolve() == target.resolve():
+        raise UserError(f"--to {arguments.to}: these are the results themselves; name another folder.")
+    missing = [name for name in ("summary", "tables", "report.html") if not (source / name).exists()]
+    if missing:
+        raise UserError(
+            f"{source} lacks {', '.join(missing)}: run the pipeline first, with results={arguments.results}."
+        )
+    fresh = target.with_name(f".{target.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    for pattern in OF_EXPERIMENT:
+        for path in source.glob(pattern):
+            _copy(path, fresh / path.relative_to(source))
+    for run in experiment.runs():
+        _copy_run(run, arguments.results, fresh, run.seed == experiment.seeds[0])
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
+    runs = pd.read_parquet(target / "summary" / "runs.parquet")
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    print(f"{target}: {(runs['status'] == 'done').sum()} of {len(runs)} runs, {size / 1e6:.1f} MB")
+    for name, count in differing(runs).items():
+        print(f"  the runs differ in {name} ({count} different)")
+
+
+def _copy_run(run: Run, results: Path, fresh: Path, with_weights: bool) -> None:
+    folder = run.folder(results)
+    copied = fresh.joinpath(*run.folder(Path()).parts[1:])
+    for name in (*OF_EVERY_RUN, *(OF_THE_FIRST_SEED if with_weights else ())):
+        if (folder / name).exists():
+            _copy(folder / name, copied / name)
+    if with_weights and (folder / WEIGHTS).exists():
+        checkpoint.save_half(folder / WEIGHTS, copied / WEIGHTS)
+
+
+def _copy(path: Path, copied: Path) -> None:
+    copied.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copied)

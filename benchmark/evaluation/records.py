@@ -92,7 +92,7 @@ class Columns:
 
     def __getitem__(self, name: str) -> pd.Series:
         """A column; of many records, it is read from the file each time."""
-        return self._of([name])[name]
+        return read(self._path, [name])[name] if self._whole is None else self._whole[name]
 
     def _of(self, names: list[str]) -> pd.DataFrame:
         return read(self._path, names) if self._whole is None else self._whole[names]
@@ -147,22 +147,22 @@ def _check_rows(records: pd.DataFrame) -> None:
         raise ValueError(f"records name the splits {sorted(records['split'].unique())}; there are {SPLITS}")
     if not records["confidence"].between(0, 1).all():
         raise ValueError("records hold a confidence that is not between 0 and 1")
-    for split, part in records[["split", "sample", "label", "operating_point"]].groupby("split", observed=True):
-        _check_split(str(split), part)
+    split, splits = pd.factorize(records["split"])
+    point = pd.factorize(records["operating_point"])[0]
+    sample, label = records["sample"].to_numpy(), records["label"].to_numpy()
+    for number, name in enumerate(splits):
+        rows = split == number
+        _check_split(name, sample[rows], point[rows], label[rows])
 
 
-def _check_split(split: str, part: pd.DataFrame) -> None:
+def _check_split(split: str, sample: np.ndarray, point: np.ndarray, label: np.ndarray) -> None:
     """Every operating point has every sample once, and a sample has the same label at all of them."""
-    sample = part["sample"].to_numpy()
-    point, points = pd.factorize(part["operating_point"])
-    samples = int(sample.max()) + 1
-    if sample.min() < 0 or len(part) != samples * len(points):
-        raise ValueError(
-            f"records hold {len(part)} {split} rows, not {samples} samples x {len(points)} operating points"
-        )
-    if (np.bincount(point * samples + sample, minlength=samples * len(points)) != 1).any():
+    samples, points = int(sample.max()) + 1, np.count_nonzero(np.bincount(point))
+    if sample.min() < 0 or len(sample) != samples * points:
+        raise ValueError(f"records hold {len(sample)} {split} rows, not {samples} samples x {points} operating points")
+    place = point * samples + sample
+    if np.count_nonzero(np.bincount(place)) != len(place):
         raise ValueError(f"records lack a {split} sample at some operating point, or hold it twice")
-    label = part["label"].to_numpy()
     of_sample = np.empty(samples, label.dtype)
     of_sample[sample] = label
     if (of_sample[sample] != label).any():

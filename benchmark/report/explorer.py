@@ -159,4 +159,6 @@ def _number(value: float) -> float | str | None:
     """Four digits; infinity, which JSON does not know, in words."""
     if math.isnan(value):
         return None
-    return float(f"{value:.4g}") if math.isfinite(value) else ("−" * (value < 0)) + "∞"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return float(f"{value:.4g}")

@@ -55,7 +55,8 @@ def table(agent: bool) -> pa.Table:
             other = (label + 1) % CLASSES
             row = {
                 "sample": sample, "label": label, "difficulty": (sample * 7) % 40 / 40,
-                "operating_point": f"own:{point}", "knob": float(point), "step": step,
+                "operating_point": f"own:{point}", "knob": float(point) if agent or point < POINTS - 1 else np.inf,
+                "step": step,
                 "decision": "answer", "choice": "answer", "macs": 10**6 * (step + 1),
                 "classes": [label, other] if step >= sample % 3 else [other, label], "probabilities": [0.8, 0.1],
             }  # fmt: skip

@@ -99,7 +99,13 @@ def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
     for reference in means.loc[means["reference"], "macs"]:
         panel.axvline(reference, color=STATIC, linestyle=":", linewidth=0.8, zorder=1, label="reference")
     fit(panel, data["accuracy"] if few else means["accuracy"], means.groupby("method")["accuracy"].max())
-    if means["macs"].max() > 30 * means["macs"].min():
+    # What lies below the panel does not widen it.
+    seen = means.loc[means["accuracy"] >= panel.get_ylim()[0], "macs"]
+    low, high = seen.min(), seen.max()
+    if high > 30 * low:
         panel.set_xscale("log")
+        panel.set_xlim(low / 1.2, high * 1.2)
+    elif high > low:
+        panel.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     counts(panel.xaxis)
     shares(panel.yaxis)

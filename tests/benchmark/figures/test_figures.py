@@ -230,6 +230,14 @@ def test_accuracy_compute(evidence):
     assert line(panels["maze"], "reference")[:, 0].tolist() == [reference, reference]
 
 
+def test_what_lies_below_a_panel_does_not_widen_its_axis(evidence):
+    data, panels = drawn("accuracy_compute", evidence)
+    before = panels["digits"].get_xlim()
+    tail = data[data["seed"].isna() & (data["method"] == "dynalay")].assign(accuracy=0.0, low=0.0, high=0.0, macs=1.0)
+    _, panels = drawn("accuracy_compute", evidence, pd.concat([data, tail], ignore_index=True))
+    assert panels["digits"].get_xlim() == pytest.approx(before)
+
+
 def test_a_panel_says_which_methods_lack_seeds(evidence):
     _, panels = drawn("accuracy_compute", evidence)
     assert panels["maze"].get_title(loc="right") == "resnet8: 2 of 3 seeds"

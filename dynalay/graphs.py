@@ -5,6 +5,7 @@ A CUDA graph launches all of them at once. It holds for one shape of the inputs,
 part of a pass in which all samples of a batch are still active.
 """
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -78,7 +79,9 @@ def _runs_without_waiting(module: nn.Module, inputs: list[Tensor]) -> bool:
     try:
         with torch.cuda.stream(side):
             module(*inputs)
-            torch.cuda.set_sync_debug_mode("error")
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+                torch.cuda.set_sync_debug_mode("error")
             for _ in range(2):
                 module(*inputs)
     except RuntimeError:

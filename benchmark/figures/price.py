@@ -5,6 +5,7 @@ seeds; bands are 95% intervals of the mean), and how all its choices of all roun
 answer. An agent that responds to the price spends less as it rises.
 """
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -13,7 +14,7 @@ from benchmark.analysis.outcomes import RUN
 from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
-from benchmark.figures._means import mean_over_seeds
+from benchmark.figures._means import mean_curves
 from benchmark.figures._palette import action_look
 from benchmark.figures._style import (
     Style,
@@ -27,7 +28,8 @@ from benchmark.figures._style import (
     shares,
     whose,
 )
-from benchmark.figures.layer_choice import mean_shares
+
+_AGENT = ["dataset", "method"]
 
 
 def applies(configuration: Configuration) -> bool:
@@ -41,17 +43,26 @@ def data(evidence: Evidence) -> pd.DataFrame:
     if actions.empty:
         return actions
     curves = evidence.of_agents(evidence.outcomes.own_points)
-    by = ["dataset", "method", "knob"]
-    choices = actions.groupby([*RUN, "knob", "action"], sort=False, as_index=False)["samples"].sum()
-    total = choices.groupby([*RUN, "knob"])["samples"].transform("sum")
-    shares = mean_shares(choices, by, choices["samples"] / total).rename(columns={"share": "value"})
     parts = [
-        mean_over_seeds(curves, by, "accuracy").rename(columns={"accuracy": "value"}).assign(quantity="accuracy"),
-        mean_over_seeds(curves, by, "macs").rename(columns={"macs": "value"}).assign(quantity="MACs"),
-        shares.assign(quantity="choices"),
+        _at_equal_prices(curves, value).assign(quantity=quantity)
+        for value, quantity in (("accuracy", "accuracy"), ("macs", "MACs"))
     ]
-    columns = [*by, "quantity", "action", "value", "low", "high"]
+    taken = actions.pivot_table(index=[*RUN, "knob"], columns="action", values="samples", aggfunc="sum", fill_value=0)
+    shares = taken.div(taken.sum(axis=1), axis=0)
+    for action in shares.columns:
+        means = _at_equal_prices(shares[action].rename("share").reset_index(), "share")
+        occurs = means.groupby(_AGENT)["value"].transform("max") > 0
+        parts.append(means[occurs].assign(quantity="choices", action=action, low=np.nan, high=np.nan))
+    columns = [*_AGENT, "knob", "quantity", "action", "value", "low", "high"]
     return evidence.outcomes.presented(pd.concat(parts, ignore_index=True)[columns].astype({"action": "Int64"}))
+
+
+def _at_equal_prices(table: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Means over seeds, which choose prices of their own on validation: `knob`, `value`, `low` and `high`."""
+    logarithmic = (table["knob"] > 0).all()
+    table = table.assign(place=np.log(table["knob"]) if logarithmic else table["knob"])
+    means = mean_curves(table, _AGENT, "place", value, along="place").rename(columns={value: "value"})
+    return means.assign(knob=np.exp(means["place"].astype(float)) if logarithmic else means["place"])
 
 
 def draw(data: pd.DataFrame, style: Style) -> Figure:

@@ -18,7 +18,7 @@ from benchmark.analysis import summary, tables, variants
 from benchmark.evaluation import records
 from benchmark.experiment import configuration as configurations
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures import Evidence, Style, _style, accuracy_latency, gallery, performance_profile
+from benchmark.figures import Evidence, Style, _style, accuracy_latency, gallery, performance_profile, price
 from benchmark.figures._means import mean_curves
 from benchmark.figures._writing import write
 from tests.benchmark.synthetic import Experiment
@@ -323,6 +323,29 @@ def test_price(evidence):
     macs = data[(data["quantity"] == "MACs") & (data["dataset"] == "maze")].sort_values("knob")
     assert line(panels["maze: MACs"], "MACs") == pytest.approx(macs[["knob", "value"]].to_numpy())
     assert macs["value"].is_monotonic_decreasing
+
+
+def test_prices_that_differ_between_seeds_are_brought_together():
+    own = pd.DataFrame(
+        [
+            {"dataset": "maze", "method": "dynalay", "seed": seed, "knob": price * (1 + seed), "accuracy": 1 - price,
+             "macs": 1 / price}
+            for seed in range(3)
+            for price in (0.01, 0.03, 0.1)
+        ]
+    )  # fmt: skip
+    taken = [own.assign(action=action, samples=samples) for action, samples in ((0, 30), (1, 10))]
+    known = SimpleNamespace(
+        agent_actions=pd.concat(taken, ignore_index=True),
+        of_agents=lambda points: points,
+        outcomes=SimpleNamespace(own_points=own, presented=lambda table: table),
+    )
+    data = price.data(known)
+    choices = data[data["quantity"] == "choices"]
+    assert choices.groupby("knob")["value"].sum().tolist() == pytest.approx([1.0] * choices["knob"].nunique())
+    assert choices.loc[choices["action"] == 0, "value"].tolist() == pytest.approx([0.75] * choices["knob"].nunique())
+    assert data["knob"].min() == pytest.approx(0.03), "the dearest seed's cheapest price: all seeds have it"
+    assert data["knob"].max() == pytest.approx(0.1)
 
 
 def test_ablations(evidence):

@@ -94,6 +94,8 @@ def most_telling(curves: Iterable[Mapping[str, Any]], datasets: list[str]) -> st
 def _knobs(evidence: Evidence) -> pd.DataFrame:
     """What the operating point's knob is along each mean curve: averaged at the same places as the accuracy."""
     points = evidence.overlaid(evidence.outcomes.own_points).dropna(subset="knob")
+    # The mean of thresholds of which one is infinite says nothing.
+    points = points.assign(knob=points["knob"].where(np.isfinite(points["knob"])))
     return mean_curves(points, ["dataset", "method"], "macs", "knob")[["dataset", "method", "macs", "knob"]]
 
 

@@ -68,11 +68,16 @@ if ($("chart")) {
     const margin = Math.max(0.15 * (high - low) + 0.002, (0.02 - (high - low)) / 2);
     return { min: low - margin, max: Math.min(high + margin, 1 + 0.15 * margin) };
   };
+  // On a logarithmic axis every digit gets a label, and on a phone the last ones of a decade touch.
+  const spaced = (axis) => {
+    if (axis.type !== "logarithmic") return;
+    axis.ticks = axis.ticks.filter(({ value }) => [1, 2, 3, 5].includes(+(value / 10 ** Math.floor(Math.log10(value) + 1e-9)).toFixed(2)));
+  };
   const scales = () => {
     const style = ink();
     const base = { grid: { color: style.borderTopColor }, ticks: { color: style.color }, title: { display: true, color: style.color } };
     return {
-      x: { ...base, type: $("scale").value, title: { ...base.title, text: axisOf().label }, ticks: { ...base.ticks, callback: short, maxRotation: 0, autoSkipPadding: 18 } },
+      x: { ...base, type: $("scale").value, afterBuildTicks: spaced, title: { ...base.title, text: axisOf().label }, ticks: { ...base.ticks, callback: short, maxRotation: 0, autoSkipPadding: 18 } },
       y: { ...base, ...fitted(), title: { ...base.title, text: "test accuracy" }, ticks: { ...base.ticks, includeBounds: false, callback: (v) => `${+(100 * v).toFixed(2)}%` } },
     };
   };

@@ -2,6 +2,7 @@
 
 Both count for the whole device, whatever else runs on it, and not for memory (unless the processor counts it), disks or
 cooling. A device that reports nothing, such as most virtual machines or RAPL without permission to read, is left out.
+So is a GPU that several runs may share, since its counter would charge each of them with all.
 """
 
 from contextlib import suppress
@@ -10,6 +11,8 @@ from typing import Any
 
 import pynvml
 import torch
+
+from benchmark.training.gpu_slots import slots_per_gpu
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -25,7 +28,7 @@ class EnergyMeter:
     def __init__(self, device: torch.device, powercap: Path = POWERCAP) -> None:
         # intel-rapl:0 is a processor; intel-rapl:0:1 would be a part of it.
         self._packages = [path for path in sorted(powercap.glob("intel-rapl:*")) if path.name.count(":") == 1]
-        self._gpu = _nvml_device(device) if device.type == "cuda" else None
+        self._gpu = _nvml_device(device) if device.type == "cuda" and slots_per_gpu() == 1 else None
         self._last = self._read()
 
     def joules(self) -> dict[str, float]:

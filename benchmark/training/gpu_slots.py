@@ -41,7 +41,7 @@ def gpu_slot(device: str = "auto", poll_seconds: float = 0.5) -> Iterator[str | 
     if not gpus:
         yield None
         return
-    gpu, lock = _take(gpus, _slots_per_gpu(), poll_seconds)
+    gpu, lock = _take(gpus, slots_per_gpu(), poll_seconds)
     before = os.environ.get(VISIBLE)
     os.environ[VISIBLE] = gpu
     try:
@@ -77,7 +77,12 @@ def _take(gpus: Sequence[str], slots_per_gpu: int, poll_seconds: float) -> tuple
         time.sleep(poll_seconds)
 
 
-def _slots_per_gpu() -> int:
+def slots_per_gpu() -> int:
+    """How many runs may share a GPU.
+
+    Raises:
+        UserError: `DYNALAY_SLOTS_PER_GPU` is not a positive number.
+    """
     given = os.environ.get(SLOTS, "1")
     if not given.isdecimal() or int(given) < 1:
         raise UserError(f"{SLOTS} is {given!r}; it must be how many runs may share a GPU: 1 or more.")

@@ -155,6 +155,15 @@ def test_a_counter_that_began_anew_is_read_on(tmp_path):
     assert math.isclose(meter.joules()["cpu"], 3)
 
 
+@pytest.mark.parametrize(("slots", "spent"), [("1", {"gpu": 2.0}), ("4", {})])
+def test_a_gpu_that_runs_share_says_nothing_of_one_of_them(slots, spent, tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNALAY_SLOTS_PER_GPU", slots)
+    readings = iter([1000, 3000])
+    monkeypatch.setattr("benchmark.training.energy._nvml_device", lambda device: "a GPU")
+    monkeypatch.setattr("pynvml.nvmlDeviceGetTotalEnergyConsumption", lambda gpu: next(readings))
+    assert EnergyMeter(torch.device("cuda"), tmp_path).joules() == spent
+
+
 def test_a_device_that_does_not_tell_is_left_out(tmp_path):
     assert EnergyMeter(torch.device("cpu"), tmp_path / "nowhere").joules() == {}
     (tmp_path / "intel-rapl:0").mkdir()

@@ -102,6 +102,8 @@ class EarlyExitNetwork(AdaptiveClassifier):
             leaves = self.leaves(score, threshold)
             numbers = {self.score_name: score, "threshold": threshold}
             meter.decision(f"exit {n}", ("go on", "leave"), leaves, numbers, logits, rows)
+            if len(rows) and not leaves.any():
+                continue
             leave, stay = partition(leaves)
             if len(leave) or not len(rows):  # an empty batch has an answer too
                 answered.append(take(rows, leave))

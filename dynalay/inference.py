@@ -10,6 +10,7 @@ A copy differs from its original in this:
   the module that it returns;
 - a batch norm that follows a convolution is folded into it, and what does nothing in inference is left out, wherever
   `torch.fx` can trace the code;
+- what such code calls are functions, since a call of a module takes as long as a small layer on one sample;
 - convolutions are in the layout channels-last, for which PyTorch's CPU kernels take 0.6 to 1.0 of the time;
 - on a CPU a large batch runs in parts whose activations fit into the cache.
 
@@ -17,13 +18,14 @@ Answers are equal up to rounding. Figures: `timings/README.md`.
 """
 
 import copy
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse
+from torch.nn import functional
 
 from dynalay.components import Component
 from dynalay.graphs import Graphed
@@ -80,6 +82,7 @@ def _optimised(component: Component, compiled: bool, graphed_rows: Collection[in
         module = _fused(_folded(module)).to(memory_format=torch.channels_last)
         device = next((tensor.device for tensor in _tensors(module)), torch.device("cpu"))
         parts = _rows_in_cache(module, component.input_shapes) if device.type == "cpu" else None
+        module = _of_functions(module)
     if compiled:
         module.compile(dynamic=True)
     if graphed_rows:
@@ -145,6 +148,53 @@ def _with_fused_children(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         setattr(module, name, _fused(child))
     return module
+
+
+def _of_functions(module: nn.Module) -> nn.Module:
+    """`module` with traced calls of PyTorch's modules as calls of what these call."""
+    if not isinstance(module, fx.GraphModule):
+        for name, child in module.named_children():
+            setattr(module, name, _of_functions(child))
+        return module
+    parts = dict(module.named_modules())
+    for node in list(module.graph.nodes):
+        if node.op != "call_module" or (found := _function_of(parts[node.target])) is None:
+            continue
+        function, tensors, rest = found
+        with module.graph.inserting_before(node):
+            places = []
+            for number, tensor in enumerate(tensors):
+                # An attribute and no parameter, since looking up a parameter takes a microsecond.
+                name = f"_{node.name}_{number}"
+                module.__dict__[name] = None if tensor is None else tensor.detach()
+                places.append(module.graph.create_node("get_attr", name))
+            called = module.graph.call_function(function, (node.args[0], *places, *rest))
+        node.replace_all_uses_with(called)
+        module.graph.erase_node(node)
+    module.delete_all_unused_submodules()
+    module.recompile()
+    return module
+
+
+Function = tuple[Callable[..., Tensor], tuple[Tensor | None, ...], tuple[Any, ...]]
+
+
+def _function_of(module: nn.Module) -> Function | None:
+    """What a module of PyTorch calls with its input: a function, tensors, other arguments. None of any other module."""
+    if type(module) is nn.Conv2d and module.padding_mode == "zeros":
+        arguments = (module.stride, module.padding, module.dilation, module.groups)
+        return torch.conv2d, (module.weight, module.bias), arguments
+    if type(module) is nn.Linear:
+        return functional.linear, (module.weight, module.bias), ()
+    if type(module) is nn.ReLU:
+        return torch.relu_ if module.inplace else torch.relu, (), ()
+    if type(module) is nn.Flatten:
+        return torch.flatten, (), (module.start_dim, module.end_dim)
+    if type(module) is nn.AdaptiveAvgPool2d:
+        return functional.adaptive_avg_pool2d, (), (module.output_size,)
+    if type(module) is nn.AdaptiveMaxPool2d and not module.return_indices:
+        return functional.adaptive_max_pool2d, (), (module.output_size,)
+    return None
 
 
 def _rows_in_cache(module: nn.Module, input_shapes: Iterable[tuple[int, ...]]) -> int | None:

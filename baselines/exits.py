@@ -102,12 +102,11 @@ class EarlyExitNetwork(AdaptiveClassifier):
             leaves = self.leaves(score, threshold)
             numbers = {self.score_name: score, "threshold": threshold}
             meter.decision(f"exit {n}", ("go on", "leave"), leaves, numbers, logits, rows)
-            if len(rows) and not leaves.any():
+            if len(rows) and not leaves.any():  # an empty batch has an answer too
                 continue
             leave, stay = partition(leaves)
-            if len(leave) or not len(rows):  # an empty batch has an answer too
-                answered.append(take(rows, leave))
-                answers.append(take(logits, leave))
+            answered.append(take(rows, leave))
+            answers.append(take(logits, leave))
             rows, state, memory = take(rows, stay), _kept(state, stay), _kept(memory, stay)
             if not len(rows):
                 break

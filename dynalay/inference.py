@@ -36,6 +36,7 @@ CACHED = 2 * 2**20
 _IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 Fingerprint = tuple[tuple[int, int], ...]
+Function = tuple[Callable[..., Tensor], tuple[Tensor | None, ...], tuple[Any, ...]]
 _known: "WeakKeyDictionary[nn.Module, tuple[Fingerprint, dict[str, Component]]]" = WeakKeyDictionary()
 
 
@@ -174,9 +175,6 @@ def _of_functions(module: nn.Module) -> nn.Module:
     module.delete_all_unused_submodules()
     module.recompile()
     return module
-
-
-Function = tuple[Callable[..., Tensor], tuple[Tensor | None, ...], tuple[Any, ...]]
 
 
 def _function_of(module: nn.Module) -> Function | None:

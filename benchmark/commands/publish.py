@@ -21,7 +21,7 @@ from benchmark.evaluation import decisions, gains
 from benchmark.experiment import configuration
 from benchmark.experiment.configuration import Run
 from benchmark.training import checkpoint
-from dynalay.pretrained import CONFIG
+from dynalay.pretrained import CONFIG, WEIGHTS
 
 #: Of the experiment; a pattern that matches nothing is passed over.
 OF_EXPERIMENT = (
@@ -30,7 +30,6 @@ OF_EXPERIMENT = (
 )  # fmt: skip
 OF_EVERY_RUN = ("run.json", "history.csv", "costs.json", gains.FILE, "latency.csv", "resources.csv")
 OF_THE_FIRST_SEED = (CONFIG, decisions.FILE)
-WEIGHTS = "model.safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

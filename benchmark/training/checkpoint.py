@@ -113,11 +113,7 @@ def _differences(saved: Any, wanted: Any, key: str = "") -> Iterator[str]:
 
 def save_weights(path: Path, run: Run, weights: Mapping[str, Tensor]) -> None:
     """Write the trained weights with the run's digest and a checksum; the same weights give the same bytes."""
-    weights = {name: value.cpu().contiguous() for name, value in weights.items()}
-    # One entry, since safetensors writes several in any order.
-    content = safetensors.torch.save(weights, {_SIGNATURE: f"{run.digest} {_checksum(weights)}"})
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content)
+    _write_weights(path, run.digest, {name: value.cpu().contiguous() for name, value in weights.items()})
 
 
 def save_half(path: Path, copy: Path) -> None:
@@ -131,8 +127,13 @@ def save_half(path: Path, copy: Path) -> None:
     weights = load_weights(path, torch.device("cpu"))
     halves = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
     halves = {name: value if value.isfinite().all() else weights[name] for name, value in halves.items()}
-    content = safetensors.torch.save(halves, {_SIGNATURE: f"{weights_digest(path)} {_checksum(halves)}"})
-    with atomic_write(copy) as temporary:
+    _write_weights(copy, weights_digest(path), halves)
+
+
+def _write_weights(path: Path, digest: str | None, weights: Mapping[str, Tensor]) -> None:
+    # One entry, since safetensors writes several in any order.
+    content = safetensors.torch.save(dict(weights), {_SIGNATURE: f"{digest} {_checksum(weights)}"})
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 

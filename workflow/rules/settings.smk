@@ -56,9 +56,9 @@ try:
     check_settings()
     CONFIGURATION = str(config.get("experiment", "config/quick.yaml"))
     RESULTS, DATA = folder_setting("results"), folder_setting("data")
-    # Whether to stop at tables and figures of the records that exist, with the missing runs as visible holes.
     # Whether to draw from the summary that is there, where records are not: published results have none.
     FROM_SUMMARY = switch("from_summary")
+    # Whether to stop at tables and figures of the records that exist, with the missing runs as visible holes.
     PARTIAL = switch("partial") or FROM_SUMMARY
     # Whether to refuse tables of runs made by different code, versions or hardware.
     STRICT = switch("strict")

@@ -18,6 +18,7 @@ pytestmark = [
 def test_a_graph_gives_what_the_module_gives_in_memory_of_its_own():
     module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten()).cuda().eval()
     replay = captured(module, (torch.randn(4, 2, 5, 5, device="cuda"),))
+    assert replay is not None
     first, second = torch.randn(2, 4, 2, 5, 5, device="cuda")
     with torch.inference_mode():
         answer = replay(first)

@@ -2,7 +2,7 @@ import dataclasses
 import io
 import itertools
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -340,7 +340,7 @@ def test_prices_that_differ_between_seeds_are_brought_together():
         of_agents=lambda points: points,
         outcomes=SimpleNamespace(own_points=own, presented=lambda table: table),
     )
-    data = price.data(known)
+    data = price.data(cast(Evidence, known))
     choices = data[data["quantity"] == "choices"]
     assert choices.groupby("knob")["value"].sum().tolist() == pytest.approx([1.0] * choices["knob"].nunique())
     assert choices.loc[choices["action"] == 0, "value"].tolist() == pytest.approx([0.75] * choices["knob"].nunique())

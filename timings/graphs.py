@@ -26,7 +26,7 @@ from timings.saving import stirred
 def measure(
     model: AdaptiveClassifier, images: Tensor, points: list[OperatingPoint], repeats: int
 ) -> list[tuple[str, list[float]]]:
-    """For the cheapest point and the dearest: its name, and the milliseconds of each way to run it."""
+    """For the cheapest point and the most expensive: its name, and the milliseconds of each way to run it."""
     device = images.device
     ways = {"plain": model.components(), "fast": model.for_inference().inference_components()}
     if device.type == "cuda":

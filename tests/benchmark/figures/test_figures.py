@@ -344,7 +344,7 @@ def test_prices_that_differ_between_seeds_are_brought_together():
     choices = data[data["quantity"] == "choices"]
     assert choices.groupby("knob")["value"].sum().tolist() == pytest.approx([1.0] * choices["knob"].nunique())
     assert choices.loc[choices["action"] == 0, "value"].tolist() == pytest.approx([0.75] * choices["knob"].nunique())
-    assert data["knob"].min() == pytest.approx(0.03), "the dearest seed's cheapest price: all seeds have it"
+    assert data["knob"].min() == pytest.approx(0.03), "the most expensive seed's cheapest price: all seeds have it"
     assert data["knob"].max() == pytest.approx(0.1)
 
 

@@ -102,9 +102,10 @@ class EarlyExitNetwork(AdaptiveClassifier):
             leaves = self.leaves(score, threshold)
             numbers = {self.score_name: score, "threshold": threshold}
             meter.decision(f"exit {n}", ("go on", "leave"), leaves, numbers, logits, rows)
-            if len(rows) and not leaves.any():  # an empty batch has an answer too
+            left = int(leaves.sum())
+            if len(rows) and not left:  # an empty batch has an answer too
                 continue
-            leave, stay = partition(leaves)
+            leave, stay = partition(leaves, left)
             answered.append(take(rows, leave))
             answers.append(take(logits, leave))
             rows, state, memory = take(rows, stay), _kept(state, stay), _kept(memory, stay)

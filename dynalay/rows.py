@@ -59,9 +59,16 @@ def added(whole: Batch, rows: Rows, part: Part) -> Batch:
     return from_blocks(blocks(whole).index_add(0, rows, blocks(part, like=whole)), like=whole)
 
 
-def partition(leaves: Bool[Tensor, "rows"]) -> tuple[Int64[Tensor, "left"], Int64[Tensor, "staying"]]:
-    """Where `leaves` [rows] is true and where it is false, each int64 in order; waits for the device once."""
-    count = int(leaves.sum())
+def partition(
+    leaves: Bool[Tensor, "rows"], count: int | None = None
+) -> tuple[Int64[Tensor, "left"], Int64[Tensor, "staying"]]:
+    """Where `leaves` [rows] is true and where it is false, each int64 in order.
+
+    Args:
+        leaves: bool [rows].
+        count: how many are true, where the caller knows; otherwise the device is waited for.
+    """
+    count = int(leaves.sum()) if count is None else count
     if count in (0, leaves.size(0)):
         every = torch.arange(leaves.size(0), device=leaves.device)
         return (every, every[:0]) if count else (every[:0], every)

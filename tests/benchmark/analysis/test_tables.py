@@ -16,7 +16,7 @@ from benchmark.commands import tables as command
 from benchmark.errors import UserError
 from benchmark.evaluation import records
 from benchmark.experiment.ground import NO_GROUND, Ground
-from tests.benchmark.synthetic import METHODS, REFERENCE_MACS, Experiment, Static
+from tests.benchmark.synthetic import METHODS, REFERENCE_MACS, Adaptive, Experiment, Static
 
 EXPERIMENT = Experiment(
     samples=300, points=5, missing=("maze/resnet8/seed1",), failed=("digits/dynalay/seed2",), timed=True
@@ -335,6 +335,15 @@ def test_saved_time_stands_beside_saved_macs(numbers, outcomes):
     assert shown["p99_1"] == pytest.approx(2.4)
     assert shown["peak_memory_mib_256"] == 356
     assert shown["threads_1"] == 1
+
+
+def test_a_method_that_never_reaches_the_accuracy_is_left_out_of_the_table_of_time(tmp_path):
+    methods = {"resnet14": Static(), "dynalay": Adaptive(accuracy=0.5, gain=0.1)}
+    experiment = Experiment(datasets={"maze": True}, methods=methods, samples=300, points=3, timed=True)
+    summary.write(experiment.write(tmp_path), tmp_path)
+    made = {table.name: table for table in tables.make(Outcomes(tmp_path / experiment.name))}
+    assert ("maze", "dynalay") in made["latency"].cells
+    assert "time_at_equal_accuracy" not in made, "a table of nothing but dashes"
 
 
 def test_without_timings_there_are_no_tables_of_time(tmp_path):

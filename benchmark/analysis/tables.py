@@ -244,7 +244,7 @@ def overall(outcomes: Outcomes) -> Filled:
 def training(outcomes: Outcomes) -> Filled:
     """What training one run costs: forward MACs as metered, and wall time on the machine that ran it.
 
-    Energy stands beside them where the machine can measure it.
+    Energy stands beside them where the machine can measure it; a processor's counts whatever else ran on it.
     """
     metrics = {
         "parameters": Metric("parameters", significant, AMOUNT),

@@ -79,7 +79,7 @@ def go_alone(
         The answer [1, classes], and how often each layer was evaluated.
     """
     device = bare.logits.device
-    looked = [meter(f"stage{stage}.look", u) for stage, u in enumerate(bare.inputs, start=1)]
+    looked = [meter(f"stage{stage}.look", u) for stage, u in enumerate(bare.inputs[: len(network.looks)], start=1)]
     logits, of_bare = bare.logits, answer_features(bare.logits.float())
     answered = torch.cat([of_bare, of_bare, torch.zeros(1, logits.shape[1] + 1, device=device)], dim=1)
     unchanged = torch.zeros(1, 1, device=device)  # the logarithm of the residual where a layer sleeps, 1
@@ -89,7 +89,7 @@ def go_alone(
 
     for layer, upper in enumerate(network.stages):
         if upper != stage:
-            if fresh:
+            if fresh and looked:
                 looked[stage] = meter(f"stage{stage + 1}.look", hidden)
             stage, fresh, hidden = upper, False, hidden if any(evaluated) else bare.inputs[upper]
             if any(evaluated):
@@ -99,7 +99,7 @@ def go_alone(
         u, change = hidden, unchanged
         for done in range(network.evaluations):
             if unseen:
-                if fresh:
+                if fresh and looked:
                     looked[stage] = meter(f"stage{stage + 1}.look", hidden)
                 if stale and layer >= network.last:
                     before, logits = logits, meter("head", hidden)

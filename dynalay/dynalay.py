@@ -69,6 +69,7 @@ class DynaLay(AdaptiveClassifier):
         agent_steps: of its fit.
         agent_width: of its two hidden layers.
         held_out: share of the training split that the network does not learn from, so that the agent can.
+        sees_states: whether the agent looks at the layers' states; if not, only at answers and residuals.
     """
 
     has_agent = True
@@ -98,13 +99,13 @@ class DynaLay(AdaptiveClassifier):
         agent_steps: int = 1600,
         agent_width: int = 64,
         held_out: float = 0.05,
+        sees_states: bool = True,
     ) -> None:
         super().__init__(image_shape, classes)
-        self.points = points
-        self.controls = controls
+        self.points, self.controls = points, controls
         self.agent_samples, self.agent_steps, self.held_out = agent_samples, agent_steps, held_out
         self.network = SleepingNetwork(
-            image_shape, classes, layers, channels, strides, cell, pool, evaluations, iterations
+            image_shape, classes, layers, channels, strides, cell, pool, evaluations, iterations, sees_states
         )
         self.layers, self.evaluations = len(self.network.stages), evaluations
         self.plans = paths.fixed_paths(self.layers, evaluations)

@@ -167,12 +167,13 @@ class SleepingNetwork(nn.Module):
         pool: how the head pools, "average" or "maximum".
         evaluations: how often each layer may be evaluated in one sweep.
         iterations: of the cell, in one evaluation.
+        looks: whether an agent looks at states.
 
     Attributes:
         stages: the stage of each layer, from 0.
         last: the first layer of the last stage.
         shapes: (channels, height, width) of the states of each stage.
-        seen: how many numbers each stage's look gives.
+        seen: how many numbers each stage's look gives; empty without looks.
 
     Raises:
         ValueError: the stages are not described one for one, one of them has no layer or no transition, or a layer can
@@ -190,6 +191,7 @@ class SleepingNetwork(nn.Module):
         pool: str,
         evaluations: int = 1,
         iterations: int = 1,
+        looks: bool = True,
     ) -> None:
         super().__init__()
         if not len(layers) == len(channels) == len(strides) > 0:
@@ -220,8 +222,8 @@ class SleepingNetwork(nn.Module):
         for width_of_stage, stride in zip(channels, strides, strict=True):
             height, width = -(-height // stride), -(-width // stride)
             self.shapes.append((width_of_stage, height, width))
-        self.looks = nn.ModuleList(Look(pool) for _ in channels)
-        self.seen = [shape[0] * look.poolings for shape, look in zip(self.shapes, self._looks(), strict=True)]
+        self.looks = nn.ModuleList(Look(pool) for _ in channels if looks)
+        self.seen = [shape[0] * look.poolings for shape, look in zip(self.shapes, self._looks(), strict=False)]
 
     def components(self) -> dict[str, Component]:
         """Stem, the transition of each stage, the cell of each layer, the head, and a look at each stage."""
@@ -234,7 +236,7 @@ class SleepingNetwork(nn.Module):
             components[f"layer{layer}.cell"] = Component(cell, (self.shapes[stage],) * 2)
         looks = {
             f"stage{stage}.look": Component(look, (shape,))
-            for stage, (look, shape) in enumerate(zip(self.looks, self.shapes, strict=True), start=1)
+            for stage, (look, shape) in enumerate(zip(self.looks, self.shapes, strict=False), start=1)
         }
         return components | {"head": Component(self.head, (below,))} | looks
 

@@ -124,9 +124,8 @@ class Sweep:
         """
         assert self.bare is not None, "there is nothing to see above without the bare pass"
         if not self._looked:
-            self._looked = tuple(
-                self.meter(f"stage{stage}.look", u) for stage, u in enumerate(self.bare.inputs, start=1)
-            )
+            inputs = self.bare.inputs[: len(self.network.looks)]
+            self._looked = tuple(self.meter(f"stage{stage}.look", u) for stage, u in enumerate(inputs, start=1))
         self._look_again()
         if self._stage == self.network.stages[-1]:
             self.answer()

@@ -41,8 +41,8 @@ def time_at_equal_accuracy(outcomes: Outcomes) -> Filled:
     """Shares of MACs and of measured time saved at the accuracy of the best static network, for the seeds timed.
 
     As in `equal_accuracy`, at the cheapest operating point whose validation accuracy is at least that of the static
-    network at its best. A share below zero says that more is spent. A dash: only some of the timed seeds reach that accuracy;
-    methods of which none does are left out.
+    network at its best. A share below zero says that more is spent. A dash: only some of the timed seeds reach that
+    accuracy; methods of which none does are left out.
     """
     timed = Timed(outcomes)
     within = (-math.inf, 1.0)

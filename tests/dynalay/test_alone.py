@@ -26,6 +26,7 @@ class Moody(PlanAgent):
         (8, {"layers": (1, 2, 2), "channels": (4, 6, 8), "strides": (1, 2, 2)}),
         (3, {"layers": (1,), "channels": (6,), "strides": (1,), "evaluations": 4, "iterations": 2}),
         (4, {"layers": (2, 1), "channels": (4, 6), "strides": (1, 2), "evaluations": 2}),
+        (4, {"layers": (1, 2), "channels": (4, 6), "strides": (1, 2), "sees_states": False}),
     ],
 )
 @torch.inference_mode()

@@ -57,6 +57,27 @@ def settled(model: DynaLay, seed: int = 0) -> tuple[dict[str, Tensor], int]:
     return model.state_dict(), macs
 
 
+def test_without_its_looks_an_agent_sees_answers_alone_and_the_network_stays_the_same():
+    def built(sees_states: bool) -> DynaLay:
+        torch.manual_seed(0)
+        return DynaLay(SHAPE, CLASSES, layers=(1, 2), channels=(4, 6), strides=(1, 2), agent_samples=60, agent_steps=5,
+                       points=3, sees_states=sees_states).eval()  # fmt: skip
+
+    seeing, blind = built(True), built(False)
+    assert seeing.agent.inputs - blind.agent.inputs == 4 + 6
+    assert not any("look" in name for name in blind.components())
+    for name, tensor in seeing.network.state_dict().items():
+        assert torch.equal(tensor, blind.network.state_dict()[name])
+    settled(blind)
+    images, labels = batch(12)
+    points = blind.operating_points([(images, labels)])
+    with torch.inference_mode():
+        for point, (logits, meter) in zip(points, blind.classify_at(images, points), strict=True):
+            really = Meter(blind.components(), 12)
+            torch.testing.assert_close(logits, blind.classify(images, point, really))
+            assert torch.equal(meter.executions, really.executions)
+
+
 def test_the_sandwich_loss_by_hand():
     full, bare, random = (torch.tensor([[a, 0.0], [0.0, b]]) for a, b in ((3.0, 1.0), (0.5, -0.5), (2.0, 0.2)))
     labels = torch.tensor([0, 1])

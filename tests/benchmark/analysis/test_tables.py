@@ -338,7 +338,7 @@ def test_saved_time_stands_beside_saved_macs(numbers, outcomes):
 
 
 def test_a_method_that_never_reaches_the_accuracy_is_left_out_of_the_table_of_time(tmp_path):
-    methods = {"resnet14": Static(), "dynalay": Adaptive(accuracy=0.5, gain=0.1)}
+    methods: dict[str, Static | Adaptive] = {"resnet14": Static(), "dynalay": Adaptive(accuracy=0.5, gain=0.1)}
     experiment = Experiment(datasets={"maze": True}, methods=methods, samples=300, points=3, timed=True)
     summary.write(experiment.write(tmp_path), tmp_path)
     made = {table.name: table for table in tables.make(Outcomes(tmp_path / experiment.name))}

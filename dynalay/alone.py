@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dynalay.classifier import Logits
-from dynalay.confidence import answer_features
+from dynalay.confidence import answer_features, compared_answers
 from dynalay.meter import Meter
 from dynalay.options import Costs
 from dynalay.sleeping import BarePass, SleepingNetwork
@@ -103,7 +102,7 @@ def go_alone(
                     looked[stage] = meter(f"stage{stage + 1}.look", hidden)
                 if stale and layer >= network.last:
                     before, logits = logits, meter("head", hidden)
-                    answered, stale = _answered(logits.float(), before.float(), of_bare), False
+                    answered, stale = compared_answers(logits.float(), before.float(), of_bare), False
                 unseen = fresh = False
                 left, costs, place = branches.at(evaluated, layer)
                 seen = [*(look.float() for look in looked), answered, change, place]
@@ -128,12 +127,6 @@ def _evaluated(
     if first and network.iterations == 1:
         return state, torch.zeros(1, 1, device=u.device)
     return state, residual(state, before).float()[:, None].clamp(1e-6, 1).log10()
-
-
-def _answered(newest: Logits, before: Logits, of_bare: One) -> One:
-    """What the agent sees of the answers, as in `dynalay.plans.see`; of the bare one, the features are known."""
-    flipped = newest.argmax(dim=1) != before.argmax(dim=1)
-    return torch.cat([answer_features(newest), of_bare, (newest - before) / 4, flipped[:, None].float()], dim=1)
 
 
 def _awake_below(stage: int, network: SleepingNetwork, evaluated: Path) -> int:

@@ -28,6 +28,26 @@ def answer_features(logits: Float[Tensor, "rows classes"]) -> Float[Tensor, "row
     return torch.cat([*(each[:, None] for each in _sureness(probabilities)), probabilities, logits / 4], dim=1)
 
 
+def compared_answers(
+    newest: Float[Tensor, "rows classes"],
+    before: Float[Tensor, "rows classes"],
+    of_bare: Float[Tensor, "rows features"],
+) -> Float[Tensor, "rows numbers"]:
+    """What an agent sees of its answers: [rows, numbers].
+
+    Args:
+        newest: logits [rows, classes].
+        before: those of the answer before it, [rows, classes].
+        of_bare: `answer_features` of the bare pass's answer, [rows, features].
+
+    Returns:
+        `answer_features` of the newest; `of_bare`; how the newest differs from the one before: logits / 4, and whether
+        the label flipped.
+    """
+    flipped = newest.argmax(dim=1) != before.argmax(dim=1)
+    return torch.cat([answer_features(newest), of_bare, (newest - before) / 4, flipped[:, None].float()], dim=1)
+
+
 def _sureness(probabilities: Float[Tensor, "rows classes"]) -> tuple[Tensor, Tensor, Tensor]:
     """Highest probability, entropy, and margin of the two highest, each [rows]."""
     first, second = probabilities.topk(2, dim=1).values.unbind(dim=1)

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from dynalay.confidence import answer_features
 from dynalay.options import Costs, Table, Worth, report
+from dynalay.rows import take
 from dynalay.sleeping import SleepingNetwork
 from dynalay.sweep import Path, Rows, Sweep
 
@@ -104,31 +104,15 @@ def seen_numbers(network: SleepingNetwork, classes: int) -> int:
 def see(sweep: Sweep, layer: int, rows: Rows) -> Float[Tensor, "rows inputs"]:
     """What the agent sees in front of `layer`, from 0: float32 [rows, inputs].
 
-    In this order: the looks at all stages; of the newest answer and of the bare one, `answer_features`; how the newest
-    differs from the one before it (logits / 4, and whether the label flipped); the logarithm of the layer's residual;
-    how often each layer was evaluated; the layer in question.
+    In this order: the looks at all stages; what is seen of the answers (`dynalay.confidence.compared_answers`); the
+    logarithm of the layer's residual; how often each layer was evaluated; the layer in question.
     """
-    looked = sweep.look()
-    assert sweep.bare is not None
-    assert sweep.logits is not None
-    assert sweep.previous is not None
-    newest, before = sweep.logits[rows].float(), sweep.previous[rows].float()
-    position = torch.zeros(len(rows), sweep.evaluated.shape[1], device=rows.device)
+    looked = [look.float() for look in sweep.look()]
+    residual = sweep.residual[:, None].clamp(1e-6, 1).log10()
+    position = torch.zeros_like(sweep.evaluated)
     position[:, layer] = 1
-    flipped = newest.argmax(dim=1) != before.argmax(dim=1)
-    return torch.cat(
-        [
-            *(stage[rows].float() for stage in looked),
-            answer_features(newest),
-            answer_features(sweep.bare.logits[rows].float()),
-            (newest - before) / 4,
-            flipped[:, None].float(),
-            sweep.residual[rows, None].clamp(1e-6, 1).log10(),
-            sweep.evaluated[rows] / sweep.network.evaluations,
-            position,
-        ],
-        dim=1,
-    )
+    seen = [*looked, residual, sweep.evaluated / sweep.network.evaluations, position]
+    return take(torch.cat(seen, dim=1), rows)
 
 
 def possible(table: Table, evaluated: Int64[Tensor, "rows layers"], layer: int) -> Bool[Tensor, "rows plans"]:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dynalay.classifier import Logits
+from dynalay.confidence import answer_features, compared_answers
 from dynalay.meter import Meter
 from dynalay.rows import replaced, take
 from dynalay.sleeping import BarePass, SleepingNetwork
@@ -40,7 +41,6 @@ class Sweep:
         hidden: what the present layer passes on, [batch, channels, height, width].
         evaluated: how often each sample has evaluated each layer, int64 [batch, layers].
         logits: the newest answer, [batch, classes]; current where `stale`, bool [batch], is false.
-        previous: the answer before it, [batch, classes]; of the bare pass where there is none.
         residual: |f(z, u) - z| / |f(z, u)| at the present layer's last iteration, float [batch]; 1 where it sleeps.
         unseen: where something is new since `look` was called, bool [batch]; the bare pass is new at first.
     """
@@ -65,9 +65,12 @@ class Sweep:
         self.stale = torch.full((batch,), bare is None, device=device)
         self.unseen = torch.ones(batch, dtype=torch.bool, device=device)
         self.residual = torch.ones(batch, device=device)
-        self.logits = self.previous = None if bare is None else bare.logits
+        self.logits = None if bare is None else bare.logits
         self._stage = 0
         self._looked: tuple[Tensor, ...] = ()
+        #: What is seen of the answers, and the bare one's part of it; both from the first look on.
+        self._answers: Tensor | None = None
+        self._of_bare: Tensor | None = None
 
     def arrive(self, layer: int) -> None:
         """Bring every row to a layer: through the transition, where the layer is the first of its stage."""
@@ -99,7 +102,7 @@ class Sweep:
             self.residual = replaced(self.residual, rows, residual(state, before))
         self.hidden = replaced(self.hidden, rows, state)
         self.evaluated = self.evaluated.clone()
-        self.evaluated[rows, layer] += 1
+        self.evaluated[:, layer].index_add_(0, rows, torch.ones_like(rows))
         self.stale = self.stale.index_fill(0, rows, True)
         self.unseen = self.unseen.index_fill(0, rows, True)
 
@@ -108,29 +111,37 @@ class Sweep:
         rows = self.stale.nonzero().squeeze(1)
         if len(rows):
             part = self.meter("head", take(self.hidden, rows), rows=rows)
-            if self.logits is None or self.previous is None:
-                self.logits = self.previous = part
+            if self.logits is None:
+                self.logits = part
             else:
-                self.previous = replaced(self.previous, rows, take(self.logits, rows))
+                if self._answers is not None and self._of_bare is not None:
+                    before, of_bare = take(self.logits, rows).float(), take(self._of_bare, rows)
+                    compared = compared_answers(part.float(), before, of_bare)
+                    self._answers = replaced(self._answers, rows, compared)
                 self.logits = replaced(self.logits, rows, part)
             self.stale = torch.zeros_like(self.stale)
         assert self.logits is not None
         return self.logits
 
     def look(self) -> tuple[Float[Tensor, "batch _"], ...]:
-        """The looks at all stages, each [batch, numbers], the newest there are; what is new is seen afterwards.
+        """The looks at all stages, and what is seen of the answers (`compared_answers`), each [batch, numbers].
 
-        In the last stage, the answer is brought up to date too. Needs the bare pass.
+        They are the newest that there are, and what is new is seen afterwards. In the last stage, the answer is brought
+        up to date. Needs the bare pass.
         """
         assert self.bare is not None, "there is nothing to see above without the bare pass"
-        if not self._looked:
+        if self._answers is None:
+            assert self.logits is not None
+            bare = self.bare.logits.float()
+            self._of_bare = answer_features(bare)
+            self._answers = compared_answers(self.logits.float(), bare, self._of_bare)
             inputs = self.bare.inputs[: len(self.network.looks)]
             self._looked = tuple(self.meter(f"stage{stage}.look", u) for stage, u in enumerate(inputs, start=1))
         self._look_again()
         if self._stage == self.network.stages[-1]:
             self.answer()
         self.unseen = torch.zeros_like(self.unseen)
-        return self._looked
+        return *self._looked, self._answers
 
     def _look_again(self) -> None:
         """Bring the look at the present stage up to date, if anybody looks at this sweep."""

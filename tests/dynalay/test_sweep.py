@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from benchmark.contract.operator_count import operator_macs
 from dynalay.components import component_costs
+from dynalay.confidence import answer_features, compared_answers
 from dynalay.meter import Meter
 from dynalay.sleeping import KeyedNorm, SleepingNetwork
 from dynalay.sweep import Path, Sweep
@@ -151,7 +152,8 @@ def test_what_is_seen_is_the_newest_of_each_stage_and_the_newest_answer(network)
                 look = network.looks[stage](each[stage][row : row + 1])
                 torch.testing.assert_close(looked[stage][row : row + 1], look)
             torch.testing.assert_close(sweep.answer()[row : row + 1], network.head(each[2][row : row + 1]))
-    torch.testing.assert_close(sweep.previous, directly(network, x, (0, 0, 0)))
+    bare = directly(network, x, (0, 0, 0))
+    torch.testing.assert_close(looked[-1], compared_answers(sweep.answer(), bare, answer_features(bare)))
     assert not sweep.unseen.any()
     with torch.no_grad():
         sweep.evaluate(1, torch.tensor([2]), again=True)

@@ -216,12 +216,16 @@ class Classifier(nn.Module):
         self.pool = pool
         with torch.no_grad():
             numbers = pool(torch.zeros(1, *shape)).shape[1]
+        self.seen = seen
         self.linear = nn.Linear(numbers + seen, classes)
 
-    def forward(self, features: Tensor, *before: Tensor) -> Tensor:
+    def forward(self, features: Tensor, before: Tensor | None = None) -> Tensor:
         """Logits [rows, classes] from [rows, channels, height, width] and, in a cascade, [rows, classes]."""
         pooled = self.pool(features)
-        return self.linear(torch.cat([pooled, *before], dim=1) if before else pooled)
+        if not self.seen:  # known before it runs, unlike `before`, so that it can be traced for fast inference
+            return self.linear(pooled)
+        assert before is not None
+        return self.linear(torch.cat([pooled, before], dim=1))
 
 
 class Ensemble(nn.Module):

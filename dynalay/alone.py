@@ -15,11 +15,11 @@ from dynalay.confidence import answer_features, compared_answers
 from dynalay.meter import Meter
 from dynalay.options import Costs
 from dynalay.sleeping import BarePass, SleepingNetwork
-from dynalay.sweep import Path, residual
+from dynalay.sweep import Path, actions, residual
 
 One = Float[Tensor, "1 _"]
 Map = Float[Tensor, "1 channels height width"]
-Branch = tuple[Int64[Tensor, "open"], Float[Tensor, "open"], One]
+Branch = tuple[list[int], Int64[Tensor, "open"], Float[Tensor, "open"], One]
 
 
 class Branches:
@@ -36,6 +36,7 @@ class Branches:
         self.costs = costs
         self.evaluations = evaluations
         self._known: dict[tuple[Path, int], Branch] = {}
+        self._actions: dict[Path, tuple[Tensor, ...]] = {}
 
     def at(self, evaluated: Path, layer: int) -> "Branch":
         """The plans that are possible in front of `layer`, their costs, and what the agent sees of the place.
@@ -45,7 +46,7 @@ class Branches:
             layer: from 0.
 
         Returns:
-            Indices [open], costs [open], and the last columns of `dynalay.plans.see`.
+            Indices, as a list and [open], costs [open], and the last columns of `dynalay.plans.see`.
         """
         place = evaluated, layer
         if place not in self._known:
@@ -58,8 +59,14 @@ class Branches:
             position = [float(number == layer) for number in range(len(evaluated))]
             done = torch.tensor([evaluated], device=device) / self.evaluations
             columns = torch.cat([done, torch.tensor([position], device=device)], dim=1)
-            self._known[place] = torch.tensor(open_, device=device), self.costs[open_], columns
+            self._known[place] = open_, torch.tensor(open_, device=device), self.costs[open_], columns
         return self._known[place]
+
+    def actions(self, path: Path) -> tuple[Int64[Tensor, "1"], ...]:
+        """The `dynalay.sweep.actions` of one sample that went along `path`."""
+        if path not in self._actions:
+            self._actions[path] = actions(torch.tensor([path], device=self.costs.device), self.evaluations)
+        return self._actions[path]
 
 
 def go_alone(
@@ -104,10 +111,10 @@ def go_alone(
                     before, logits = logits, meter("head", hidden)
                     answered, stale = compared_answers(logits.float(), before.float(), of_bare), False
                 unseen = fresh = False
-                left, costs, place = branches.at(evaluated, layer)
+                left, indices, costs, place = branches.at(evaluated, layer)
                 seen = [*(look.float() for look in looked), answered, change, place]
                 worth = meter("agent", torch.cat(seen, dim=1))[0]
-                plan = branches.plans[int(left[(worth[left] - price * costs).argmax()])]
+                plan = branches.plans[left[int((worth.index_select(0, indices) - price * costs).argmax())]]
             if plan[layer] <= done:
                 break
             hidden, change = _evaluated(network, meter, layer, u, None if done == 0 else hidden)

@@ -19,13 +19,13 @@ def max_probability(logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*
 
 def sureness(logits: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows 3"]:
     """Highest probability, `entropy`, and margin of the two highest: [rows, 3], from logits [rows, classes]."""
-    return torch.stack(_sureness(logits.float().softmax(dim=1)), dim=1)
+    return torch.cat(_sureness(logits.float().softmax(dim=1)), dim=1)
 
 
 def answer_features(logits: Float[Tensor, "rows classes"]) -> Float[Tensor, "rows features"]:
     """`sureness`, probabilities, logits / 4: [rows, 3 + 2 classes]."""
     probabilities = logits.float().softmax(dim=1)
-    return torch.cat([*(each[:, None] for each in _sureness(probabilities)), probabilities, logits / 4], dim=1)
+    return torch.cat([*_sureness(probabilities), probabilities, logits / 4], dim=1)
 
 
 def compared_answers(
@@ -49,10 +49,10 @@ def compared_answers(
 
 
 def _sureness(probabilities: Float[Tensor, "rows classes"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Highest probability, entropy, and margin of the two highest, each [rows]."""
-    first, second = probabilities.topk(2, dim=1).values.unbind(dim=1)
-    return first, _entropy(probabilities), first - second
+    """Highest probability, entropy, and margin of the two highest, each [rows, 1]."""
+    first, second = probabilities.topk(2, dim=1).values.split(1, dim=1)
+    return first, _entropy(probabilities, keepdim=True), first - second
 
 
-def _entropy(probabilities: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch"]:
-    return -torch.xlogy(probabilities, probabilities).sum(dim=-1) / math.log(probabilities.shape[-1])
+def _entropy(probabilities: Float[Tensor, "*batch classes"], keepdim: bool = False) -> Float[Tensor, "..."]:
+    return torch.special.entr(probabilities).sum(dim=-1, keepdim=keepdim) / math.log(probabilities.shape[-1])

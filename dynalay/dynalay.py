@@ -38,7 +38,7 @@ from dynalay.outcomes import FIT_BATCH, Outcomes, ends, first, fit, predicted, r
 from dynalay.rows import distinct_rows
 from dynalay.sandwich import random_paths, sandwich_loss
 from dynalay.sleeping import BarePass, SleepingNetwork
-from dynalay.sweep import Path, Sweep, note_actions
+from dynalay.sweep import Path, Sweep, actions, note_actions
 from dynalay.trace import Gains
 
 #: Each batch is split into so many parts, each with a random path, of at least so many samples for its statistics.
@@ -180,7 +180,7 @@ class DynaLay(AdaptiveClassifier):
         if point.policy == "own" and len(images) == 1 and not meter.listens:
             bare = self.network.bare(images, meter)
             logits, path = go_alone(self.network, bare, meter, self._branches, point.knob)
-            note_actions(meter, paths.table([path], images.device), self.evaluations)
+            note_actions(meter, self._branches.actions(path))
             return logits
         blind = paths.blind_paths(point, images, self.layers, self.evaluations)
         if blind is not None:
@@ -189,7 +189,7 @@ class DynaLay(AdaptiveClassifier):
         else:
             sweep = Sweep(self.network, meter, bare=self.network.bare(images, meter))
             logits = self._choose(sweep, point)
-        note_actions(meter, sweep.evaluated, self.evaluations)
+        note_actions(meter, actions(sweep.evaluated, self.evaluations))
         return logits
 
     def _choose(self, sweep: Sweep, point: OperatingPoint) -> Logits:
@@ -234,7 +234,7 @@ class DynaLay(AdaptiveClassifier):
                 rows = (followed == paths.table([path], device)).all(dim=1) & (passed == exits)
                 logits[rows] = answers[path][rows].to(logits.dtype)
                 meter.executions[rows] = executions(path, None if by_agent else point, exits)
-            note_actions(meter, followed, self.evaluations)
+            note_actions(meter, actions(followed, self.evaluations))
             yield logits, meter
 
     def _executions(

@@ -103,12 +103,14 @@ class InParts(nn.Module):
         super().__init__()
         self.module = module
         self.rows = rows
+        # Without the call of a traced module, which would look for hooks and for errors to explain.
+        self._run = module.forward if isinstance(module, fx.GraphModule) else module
 
     def forward(self, *inputs: Tensor) -> Any:
         """What `module` returns for all rows."""
         if inputs[0].size(0) < 2 * self.rows:
-            return self.module(*inputs)
-        outputs = [self.module(*part) for part in zip(*(tensor.split(self.rows) for tensor in inputs), strict=True)]
+            return self._run(*inputs)
+        outputs = [self._run(*part) for part in zip(*(tensor.split(self.rows) for tensor in inputs), strict=True)]
         if isinstance(outputs[0], Tensor):
             return torch.cat(outputs)
         return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))

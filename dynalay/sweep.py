@@ -209,17 +209,20 @@ def residual(
     return (state - before).flatten(1).norm(dim=1) / size
 
 
-def note_actions(meter: Meter, evaluated: Int64[Tensor, "batch layers"], most: int) -> None:
-    """Note evaluations as actions: the layer of the first, the second and so on, from 1; then 0 for the answer.
+def actions(evaluated: Int64[Tensor, "batch layers"], most: int) -> tuple[Int64[Tensor, "batch"], ...]:
+    """Evaluations as actions: the layer of the first, the second and so on, from 1; then 0 for the answer, then -1.
 
     Args:
-        meter: takes the notes "action1", "action2" and so on.
         evaluated: how often each sample has evaluated each layer, int64 [batch, layers].
         most: how often each may be evaluated.
     """
     ends = evaluated.cumsum(dim=1)
-    actions = torch.arange(1, most * evaluated.shape[1] + 1, device=ends.device).repeat(len(ends), 1)
-    layers, taken = torch.searchsorted(ends, actions) + 1, ends[:, -1:]
-    noted = torch.where(actions <= taken, layers, torch.eq(taken, actions - 1).long() - 1)
-    for action, column in enumerate(noted.unbind(dim=1), start=1):
-        meter.note(f"action{action}", column)
+    number = torch.arange(1, most * evaluated.shape[1] + 1, device=ends.device).repeat(len(ends), 1)
+    layers, taken = torch.searchsorted(ends, number) + 1, ends[:, -1:]
+    return torch.where(number <= taken, layers, torch.eq(taken, number - 1).long() - 1).unbind(dim=1)
+
+
+def note_actions(meter: Meter, taken: Sequence[Int64[Tensor, "batch"]]) -> None:
+    """Note `taken`, as `actions` gives them, under "action1", "action2" and so on."""
+    for number, action in enumerate(taken, start=1):
+        meter.note(f"action{number}", action)

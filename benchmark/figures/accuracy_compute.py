@@ -2,10 +2,10 @@
 
 Test accuracy against the mean multiply-accumulates (MACs) spent on a sample, one panel per dataset. A line joins a
 method's operating points: positions are means over seeds, bands and the bars of static networks are 95% intervals of
-the mean accuracy, and small points are single seeds, shown where there are at most five. Grey: static networks and the
-frontier of the best mixtures of them (their upper concave envelope, chosen on validation); an adaptive method is worth
-having where it runs above this frontier. The dotted line marks the compute of the reference network. The panel is
-fitted to the points: wide intervals run out of it, and so do points far below what every method reaches. Among more
+the mean accuracy, and small points are single seeds, shown where there are at most fifty runs. Grey: static networks
+and the frontier of the best mixtures of them (their upper concave envelope, chosen on validation); an adaptive method
+is worth having where it runs above this frontier. The dotted line marks the compute of the reference network. The panel
+is fitted to the points: wide intervals run out of it, and so do points far below what every method reaches. Among more
 than eight methods, variants of another are left out: the ablations compare them.
 """
 
@@ -23,8 +23,8 @@ from benchmark.figures._means import mean_curves
 from benchmark.figures._palette import STATIC
 from benchmark.figures._style import Style, band, counts, fit, shares
 
-#: Up to this many seeds, each is shown.
-FEW = 5
+#: Up to this many runs in a panel, each is shown.
+FEW = 50
 #: No more markers than this on a line.
 MARKS = 10
 _METHOD = ["dataset", "method", "static", "reference"]
@@ -72,11 +72,11 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
 
 def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
     means, seeds = data[data["seed"].isna()], data[data["seed"].notna()]
-    few = seeds["seed"].nunique() <= FEW
+    few = len(seeds.groupby(["method", "seed"])) <= FEW
     for method, mean in means.groupby("method", sort=False):
         look, mean = style.look(method), mean.sort_values("macs")
         if mean["static"].all():
-            panel.plot(mean["macs"], mean["accuracy"], label=method, zorder=4, **look | {"linestyle": "none"})
+            panel.plot(mean["macs"], mean["accuracy"], label=method, zorder=5, **look | {"linestyle": "none"})
             below, above = mean["accuracy"] - mean["low"].clip(0, 1), mean["high"].clip(0, 1) - mean["accuracy"]
             panel.errorbar(
                 mean["macs"], mean["accuracy"], [below, above], fmt="none", ecolor=STATIC, elinewidth=0.6, alpha=0.5

@@ -145,9 +145,14 @@ def _note_holes(panel: Axes, rows: pd.DataFrame, room: float) -> None:
     panel.set_title(text, loc="right", color=HOLE, fontsize=7, weight="normal")
 
 
-def draw_runs(panel: Axes, runs: pd.DataFrame, x: str, y: str, look: dict[str, Any]) -> None:
-    """One method's course of `y` over `x`: a thin line for each seed, a thick one with markers for their mean."""
-    for _, run in runs.groupby("seed"):
+def few_runs(shown: pd.DataFrame) -> bool:
+    """Whether the runs of a panel, by `method` and `seed`, are at most fifty, so that each can be told apart."""
+    return len(shown.groupby(["method", "seed"])) <= 50
+
+
+def draw_runs(panel: Axes, runs: pd.DataFrame, x: str, y: str, look: dict[str, Any], single: bool = True) -> None:
+    """One method's course of `y` over `x`: a thick line with markers for the mean, thin ones for `single` seeds."""
+    for _, run in runs.groupby("seed") if single else ():
         panel.plot(run[x], run[y], color=look["color"], linewidth=0.4, alpha=0.6)
     mean = runs.groupby(x)[y].mean()
     panel.plot(mean.index, mean, markevery=max(1, len(mean) // 6), **look)

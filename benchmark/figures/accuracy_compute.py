@@ -21,10 +21,8 @@ from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
 from benchmark.figures._means import mean_curves
 from benchmark.figures._palette import STATIC
-from benchmark.figures._style import Style, band, counts, fit, shares
+from benchmark.figures._style import Style, band, counts, few_runs, fit, shares
 
-#: Up to this many runs in a panel, each is shown.
-FEW = 50
 #: No more markers than this on a line.
 MARKS = 10
 _METHOD = ["dataset", "method", "static", "reference"]
@@ -72,7 +70,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
 
 def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
     means, seeds = data[data["seed"].isna()], data[data["seed"].notna()]
-    few = len(seeds.groupby(["method", "seed"])) <= FEW
+    few = few_runs(seeds)
     for method, mean in means.groupby("method", sort=False):
         look, mean = style.look(method), mean.sort_values("macs")
         if mean["static"].all():

@@ -1,10 +1,10 @@
 """Training curves.
 
 Training loss, validation accuracy and the mean MACs per validation sample over the epochs, one row per dataset. Thick
-lines are means over seeds, thin lines single seeds. Losses of different methods have different terms: compare their
-course, not their height; the loss of a policy gradient measures no error and is left out (a dotted line marks its
-first epoch where it starts late). Validation runs at each method's default operating point, often its most
-expensive, so its MACs may exceed those of the points that are reported on the test split.
+lines are means over seeds, thin lines single seeds, where there are at most fifty runs. Losses of different methods
+have different terms: compare their course, not their height; the loss of a policy gradient measures no error and is
+left out (a dotted line marks its first epoch where it starts late). Validation runs at each method's default operating
+point, often its most expensive, so its MACs may exceed those of the points that are reported on the test split.
 """
 
 import pandas as pd
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from benchmark.analysis.outcomes import RUN
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
-from benchmark.figures._style import Style, counts, decades, draw_runs, epochs, shares
+from benchmark.figures._style import Style, counts, decades, draw_runs, epochs, few_runs, shares
 
 QUANTITIES = {
     "loss": "training loss",
@@ -44,9 +44,10 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     """Loss, accuracy and compute side by side, one row per dataset."""
     figure, panels = style.panels(data, by=["dataset", "quantity"])
     for panel, shown in panels:
+        single = few_runs(shown)
         for method, runs in shown.groupby("method", sort=False):
             look = style.look(method)
-            draw_runs(panel, runs.dropna(subset="value"), "epoch", "value", look)
+            draw_runs(panel, runs.dropna(subset="value"), "epoch", "value", look, single)
             start = runs.loc[runs["learning"], "epoch"].min()
             if start > runs["epoch"].min():  # not where it learns from the first epoch, or never
                 panel.axvline(start - 0.5, color=look["color"], linestyle=":", linewidth=0.8, zorder=1)

@@ -9,7 +9,7 @@ import pandas as pd
 from benchmark import figures
 from benchmark.figures import Evidence, Style
 from benchmark.figures._means import mean_curves
-from benchmark.figures.accuracy_compute import FEW
+from benchmark.figures._style import few_runs
 
 #: matplotlib's markers in the words of Chart.js, with a turn in degrees, and as SVG paths in a box of 30 by 12.
 _POINTS: Mapping[str, tuple[str, int, str]] = {
@@ -102,8 +102,9 @@ def _knobs(evidence: Evidence) -> pd.DataFrame:
 def _seeds(compute: pd.DataFrame) -> list[dict[str, Any]]:
     """Single seeds, where the printed figure shows them too."""
     single = compute[compute["seed"].notna()] if len(compute) else compute
-    if single.empty or single["seed"].nunique() > FEW:
+    if single.empty:
         return []
+    single = single.groupby("dataset", sort=False).filter(few_runs)
     return [
         {
             "dataset": dataset,

@@ -79,3 +79,18 @@ def by_difficulty(grid: Grid, samples: pd.DataFrame) -> pd.DataFrame:
         accuracy=grid.correct @ members / counts,
         macs=grid["macs"] @ members / counts,
     )
+
+
+def by_group(grid: Grid) -> pd.DataFrame:
+    """Accuracy and compute in each group of the dataset's samples at each operating point; no rows without groups."""
+    groups = grid.of_sample("group").astype(str) if "group" in grid.columns else np.empty(0, str)
+    found, members = np.unique(groups, return_inverse=True)
+    of_group = (members[:, None] == np.arange(len(found))).astype(float)  # [samples, groups]
+    counts = of_group.sum(axis=0)
+    columns = {"accuracy": grid.correct, "macs": grid["macs"]} if len(found) else {}
+    return grid.by_point_and(
+        "group",
+        found.astype(object),
+        samples=counts.astype(int),
+        **{name: values @ of_group / counts for name, values in columns.items()},
+    )

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmark.analysis import gallery
-from benchmark.analysis.difficulty import by_difficulty
+from benchmark.analysis.difficulty import by_difficulty, by_group
 from benchmark.analysis.grid import Grid, rounds_of
 from benchmark.analysis.rank_correlation import spearman
 from benchmark.evaluation import records
@@ -41,6 +41,7 @@ def reduced(job: tuple[Path, pd.DataFrame | None, bool]) -> dict[str, pd.DataFra
                 ignore_index=True,
             ),
             "difficulty": by_difficulty(test, samples),
+            "groups": by_group(test),
             "executions": _executions(test, {name: cost["macs"] for name, cost in costs.items()}),
             "actions": _actions(test),
             "notes": _notes(test),

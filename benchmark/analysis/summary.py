@@ -25,6 +25,7 @@ TABLES = (
     "runs",
     "curves",
     "difficulty",
+    "groups",
     "executions",
     "actions",
     "notes",

@@ -3,7 +3,7 @@
 Examples:
   python -m benchmark publish --config config/quick.yaml --to results/reference
 
-Kept are the summary, tables, verdicts and pages; the data of the figures, and the first figure as a picture; of each
+Kept are the summary, tables, verdicts and pages; the data of the figures, and a few of them as pictures; of each
 run its run.json, history, costs and timings; and of the first seed the weights, in half precision, and the decisions
 that the explorer shows. Left out are records and logs: from what is kept, `snakemake ... from_summary=true` draws
 everything again. An earlier copy is replaced as a whole.
@@ -26,7 +26,7 @@ from dynalay.pretrained import CONFIG, WEIGHTS
 #: Of the experiment; a pattern that matches nothing is passed over.
 OF_EXPERIMENT = (
     "summary/*.parquet", "tables/*", "figures/*.csv", "figures/accuracy_compute.png", "figures/fixed_points.png",
-    "verdicts.json", "findings.json", "report.html", "explorer.html",
+    "figures/fog.png", "verdicts.json", "findings.json", "report.html", "explorer.html",
 )  # fmt: skip
 OF_EVERY_RUN = ("run.json", "history.csv", "costs.json", gains.FILE, "latency.csv", "resources.csv")
 OF_THE_FIRST_SEED = (CONFIG, decisions.FILE)

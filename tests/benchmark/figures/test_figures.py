@@ -24,7 +24,7 @@ from benchmark.figures._writing import write
 from tests.benchmark.synthetic import Experiment
 
 #: Their data does not come from records, so the synthetic experiment has none of it; they have tests of their own.
-WITHOUT_SYNTHETIC_DATA = {"accuracy_latency", "fixed_points", "fpi_layers", "gallery", "residual_iteration"}
+WITHOUT_SYNTHETIC_DATA = {"accuracy_latency", "fixed_points", "fog", "fpi_layers", "gallery", "residual_iteration"}
 SYNTHETIC = sorted(set(figures.names()) - WITHOUT_SYNTHETIC_DATA)
 
 

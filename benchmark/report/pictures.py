@@ -15,7 +15,7 @@ LARGEST_SVG = 250_000
 #: The order on the page and in Snakemake's report; what is not named follows.
 ORDER = (
     "accuracy_compute", "accuracy_latency", "performance_profile", "agent_controls", "price", "compute_difficulty",
-    "layer_choice", "ablations", "training_curves",
+    "fog", "layer_choice", "ablations", "training_curves",
 )  # fmt: skip
 #: The style's neutral colours, and the page's in their place.
 _NEUTRAL = {

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 
 from benchmark.analysis import controls as policies_of
-from benchmark.analysis import departures, statistics
+from benchmark.analysis import departures, statistics, times
 from benchmark.analysis.equal_compute import (
     area,
     budgets,
@@ -63,6 +63,8 @@ def make(outcomes: Outcomes) -> list[Table]:
             words = [(maker.__doc__ or ""), _compared(outcomes, cells), note(outcomes, cells)]
             if maker in COMPARING:
                 words.append(departures.note(outcomes))
+            if maker in TIMED:
+                words.append(times.note(outcomes))
             tables.append(Table(maker.__name__, " ".join(" ".join(words).split()), metrics, cells))
     return tables
 
@@ -271,3 +273,5 @@ MAKERS = (
 )  # fmt: skip
 #: Tables that compare methods on a dataset, whose captions name those that are not on the common ground.
 COMPARING = (main_results, budgets, equal_accuracy, static_frontier, area, equal_training)
+#: Tables of measured time, whose captions name the commit that timed where it is not that of the runs.
+TIMED = (time_at_equal_accuracy, latency)

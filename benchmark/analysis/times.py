@@ -74,6 +74,14 @@ def time_at_equal_accuracy(outcomes: Outcomes) -> Filled:
     return metrics, cells
 
 
+def note(outcomes: Outcomes) -> str:
+    """What a caption says of timings by the code of another commit than that of the runs; nothing without any."""
+    timed = outcomes.table("latency")
+    commits = set(timed["commit"].dropna()) if "commit" in timed else set()
+    others = sorted(f"{commit[:10]}{commit[40:]}" for commit in commits - set(outcomes.runs["commit"].dropna()))
+    return f"Timed with the code of commit {', '.join(others)}." if others else ""
+
+
 def _saved(ours: Sequence[float | None], theirs: Sequence[float | None]) -> list[float | None]:
     """The share of `theirs` that `ours` saves, seed by seed."""
     pairs = zip(ours, theirs, strict=True)

@@ -66,6 +66,8 @@ def main(arguments: argparse.Namespace) -> None:
             raise UserError(f"{run} ran out of memory ({error}); give smaller --batch-sizes.") from None
         hardware = provenance.hardware(device)
     table["device"] = hardware["gpu"] or hardware["processor"]
+    code = provenance.code()
+    table["commit"] = f"{code['commit']}{' with changes' * bool(code['dirty'])}" if code["commit"] else None
     with atomic_write(folder / "latency.csv") as temporary:
         table.to_csv(temporary, index=False)
     print(f"{run}: timed {len(points)} operating points at batch sizes {', '.join(map(str, arguments.batch_sizes))}")

@@ -8,7 +8,7 @@ import pandas as pd
 COLUMNS = {
     "latency.csv": (
         ("operating_point", "batch_size"),
-        ("milliseconds_per_sample", "p50", "p95", "p99", "threads", "peak_memory_mib", "device"),
+        ("milliseconds_per_sample", "p50", "p95", "p99", "threads", "peak_memory_mib", "device", "commit"),
     ),
     "resources.csv": (("work",), ("time_ratio", "memory_ratio")),
     "gains.csv": (("layer", "bin"), ("decisions", "predicted", "realised", "error")),
@@ -22,7 +22,7 @@ def read(folder: Path, name: str) -> pd.DataFrame:
     """
     measured, numbers = COLUMNS[name]
     try:
-        table = pd.read_csv(folder / name)
+        table = pd.read_csv(folder / name, dtype={"device": str, "commit": str})
     except (OSError, ValueError):  # pandas' errors are ValueErrors
         table = pd.DataFrame()
     columns = list(dict.fromkeys([*table, *measured, *numbers]))

@@ -337,6 +337,21 @@ def test_saved_time_stands_beside_saved_macs(numbers, outcomes):
     assert shown["threads_1"] == 1
 
 
+@pytest.mark.parametrize(("commit", "said"), [("1" * 40, False), ("0" * 40, True), (None, False)])
+def test_timings_by_other_code_than_that_of_the_runs_are_told(tmp_path, commit, said):
+    experiment = Experiment(datasets={"maze": True}, samples=60, points=3, seeds=1, timed=True)
+    configuration = experiment.write(tmp_path)
+    for run in configuration.runs():
+        path = run.folder(tmp_path) / "latency.csv"
+        pd.read_csv(path).assign(commit=commit).to_csv(path, index=False)
+        path = run.folder(tmp_path) / "run.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"code": {"commit": "1" * 40, "dirty": False}}))
+    summary.write(configuration, tmp_path)
+    made = {table.name: table for table in tables.make(Outcomes(tmp_path / experiment.name))}
+    assert ("Timed with the code of commit 0000000000." in made["latency"].caption) == said
+    assert "Timed with" not in made["main_results"].caption
+
+
 def test_a_method_that_never_reaches_the_accuracy_is_left_out_of_the_table_of_time(tmp_path):
     methods: dict[str, Static | Adaptive] = {"resnet14": Static(), "dynalay": Adaptive(accuracy=0.5, gain=0.1)}
     experiment = Experiment(datasets={"maze": True}, methods=methods, samples=300, points=3, timed=True)

@@ -1,3 +1,4 @@
+import json
 import math
 import time
 from pathlib import Path
@@ -130,6 +131,8 @@ def test_every_recorded_operating_point_of_the_curve_is_timed_and_drawn(experime
         assert (table["milliseconds_per_sample"] > 0).all()
         assert set(table["threads"]) == {2}  # as given, whatever the environment says
         assert table["device"].notna().all()
+        described = json.loads((folder / "small/digits" / method / "seed0/run.json").read_text())["code"]
+        assert table["commit"].str.startswith(described["commit"] or "").all()
         assert table["knob"].isna().all() == (method == "resnet")
     assert "lack" not in capsys.readouterr().out
     assert main(["summary", *options[:2], *options[4:]]) == 0

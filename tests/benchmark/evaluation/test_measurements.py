@@ -39,7 +39,7 @@ def test_a_missing_or_damaged_file_has_no_rows(tmp_path, name, content):
 
 
 def test_a_whole_file_is_read_as_it_is(tmp_path):
-    wide = whole("latency.csv").assign(operating_point=["own:1", "own:2"], another=[5, 6])
+    wide = whole("latency.csv").assign(operating_point=["own:1", "own:2"], another=[5, 6], device="d", commit="12")
     wide.to_csv(tmp_path / "latency.csv", index=False)
     pd.testing.assert_frame_equal(measurements.read(tmp_path, "latency.csv")[list(wide)], wide)
 

@@ -92,7 +92,7 @@ class MSDNet(EarlyExitNetwork):
             segments.append(_Chain(parts))
             scales = SCALES - len(channels)
             self._starts.append(tuple((c, *size) for c, size in zip(channels, sizes[scales:], strict=True)))
-            classifiers.append(_classifier(channels[-1], classifier_channels, classes, pool))
+            classifiers.append(_classifier(channels[-1], sizes[-1], classifier_channels, classes, pool))
         self.segments = nn.ModuleList(segments)
         self.classifiers = nn.ModuleList(classifiers)
 
@@ -255,9 +255,21 @@ def _bottleneck(inputs: int, outputs: int, factor: int, stride: int = 1) -> nn.S
     return nn.Sequential(*_convolution(inputs, inner, kernel=1), *_convolution(inner, outputs, stride=stride))
 
 
-def _classifier(inputs: int, channels: int, classes: int, pool: str) -> nn.Sequential:
-    return nn.Sequential(
-        *_convolution(inputs, channels, stride=2),
-        *_convolution(channels, channels, stride=2),
-        *pooled_linear(channels, classes, pool),
-    )
+class PixelConv2d(nn.Conv2d):
+    """A convolution over images of one pixel, in the precision of its weights.
+
+    On CPUs, the gradient that oneDNN gives for a 3x3 kernel over one pixel is unset memory in bfloat16, and so often NaN
+    (PyTorch 2.14).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name for it
+        """[rows, inputs, 1, 1] to [rows, outputs, 1, 1]."""
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.to(self.weight.dtype))
+
+
+def _classifier(inputs: int, size: tuple[int, int], channels: int, classes: int, pool: str) -> nn.Sequential:
+    second = _convolution(channels, channels, stride=2)
+    if max(size) <= 2:  # the first convolution leaves one pixel
+        second[0] = PixelConv2d(channels, channels, 3, 2, padding=1, bias=False)
+    return nn.Sequential(*_convolution(inputs, channels, stride=2), *second, *pooled_linear(channels, classes, pool))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from baselines.msdnet import FACTORS, MSDNet, exit_shares, solve_thresholds
+from baselines.msdnet import FACTORS, MSDNet, PixelConv2d, exit_shares, solve_thresholds
 from baselines.sdn import FIRST_WEIGHT, SDN, Ensemble, MixedPool
 from dynalay.classifier import OperatingPoint, TrainingState
 from dynalay.confidence import max_probability
@@ -163,3 +163,22 @@ def test_msdnets_layers_grow_and_drop_scales_as_the_paper_says():
     assert [len(each) for each in shapes[1:]] == [3, 3, 3, 2, 2, 2, 1, 1]
     # Where the finest scale is dropped, channels are halved.
     assert shapes[4] == tuple(((16 + 4 * 6) * factor // 2, 32 // 2**s, 32 // 2**s) for s, factor in zip((1, 2), (2, 4)))  # noqa: B905
+
+
+def test_over_one_pixel_msdnet_has_true_gradients_in_bfloat16():
+    """On CPUs with bfloat16 instructions, PyTorch's own are unset memory: dirty it, and some are NaN."""
+    model = MSDNet((1, 6, 6), 2, layers=3, exits=3, first_channels=8, growth=4, classifier_channels=16)
+    convolution = next(module for module in model.modules() if isinstance(module, PixelConv2d))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        image = torch.randn(64, 16, 1, 1, generator=generator)
+        convolution.zero_grad()
+        del [torch.full_like(convolution.weight, torch.nan) for _ in range(3)][:]
+        with torch.autocast("cpu", torch.bfloat16):
+            output = convolution(image)
+        output.square().sum().backward()
+        weight = convolution.weight.detach()[:, :, 1, 1]
+        expected = 2 * (image[:, :, 0, 0] @ weight.T).T @ image[:, :, 0, 0]
+        assert convolution.weight.grad is not None
+        torch.testing.assert_close(convolution.weight.grad[:, :, 1, 1], expected, rtol=1e-4, atol=1e-3)
+        assert convolution.weight.grad.isfinite().all()

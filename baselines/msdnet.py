@@ -258,8 +258,8 @@ def _bottleneck(inputs: int, outputs: int, factor: int, stride: int = 1) -> nn.S
 class PixelConv2d(nn.Conv2d):
     """A convolution over images of one pixel, in the precision of its weights.
 
-    On CPUs, the gradient that oneDNN gives for a 3x3 kernel over one pixel is unset memory in bfloat16, and so often NaN
-    (PyTorch 2.14).
+    On CPUs, the gradient that oneDNN gives for a 3x3 kernel over one pixel is unset memory in bfloat16, and so often
+    NaN (PyTorch 2.14).
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name for it

@@ -146,7 +146,7 @@ def _note_holes(panel: Axes, rows: pd.DataFrame, room: float) -> None:
 
 
 def few_runs(shown: pd.DataFrame) -> bool:
-    """Whether the runs of a panel, by `method` and `seed`, are at most fifty, so that each can be told apart."""
+    """Whether the runs of a panel, by `method` and `seed`, are at most fifty, so that they can be distinguished."""
     return len(shown.groupby(["method", "seed"])) <= 50
 
 

@@ -9,8 +9,10 @@ from benchmark.analysis.outcomes import Outcomes
 
 #: Budgets, as shares of the reference's MACs.
 BUDGETS = (0.5, 0.75, 1.0)
-#: Two methods tie unless their difference has at most this p-value.
+#: A difference counts if its p-value is at most this.
 ALPHA = 0.05
+#: Places of those who are most accurate, as far as can be said.
+LEADING = ("first", "tie")
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Standing:
         share: the budget, as a share of the reference's MACs.
         accuracy: on the test split, over seeds; a hole where a seed has no point that fits.
         macs: what a test sample costs there.
-        place: "first" where it alone is ahead, "tie" where it is not shown to be less accurate than the best, else "".
+        place: "first" where it alone is ahead; "tie" where it shares the lead; "open" where it is behind by itself, but
+            not if all methods are tested at once; else "".
     """
 
     method: str
@@ -39,9 +42,10 @@ class Standing:
 def standings(outcomes: Outcomes, dataset: str, share: float, methods: Sequence[str] | None = None) -> list[Standing]:
     """All methods within a budget, the most accurate first, holes last.
 
-    Each run takes its operating point of highest validation accuracy that fits. A method ties with the most accurate
-    one unless it is shown to be less accurate: two-sided, over seeds and samples, by Holm's method for all methods
-    with all their seeds. Where a single seed leaves every difference open, nobody is first.
+    Each run takes its operating point of highest validation accuracy that fits. Differences to the most accurate method
+    are tested two-sided, over seeds and samples, for all methods with all their seeds. It is first if it is ahead of
+    every other, by Holm's method. Otherwise those tie with it whose own difference, unadjusted, is not significant, so
+    that its 95% interval holds zero. Where a single seed leaves every difference open, all tie.
 
     Args:
         outcomes: of the experiment.
@@ -74,6 +78,10 @@ def _places(
     right = {method: outcomes.correct(dataset, method, points) for method, points in chosen.items()}
     others = [method for method in chosen if method != leader]
     differences = [statistics.nested_difference(right[leader], right[method]) for method in others]  # type: ignore[arg-type]
-    p_values = statistics.holm([difference.two_sided_p_value() for difference in differences])
-    level = [method for method, p in zip(others, p_values, strict=True) if not p <= ALPHA]
-    return dict.fromkeys((leader, *level), "tie") if level else {leader: "first"}
+    alone = [difference.two_sided_p_value() for difference in differences]
+    places = {
+        method: "open" if p <= ALPHA else "tie"
+        for method, p, adjusted in zip(others, alone, statistics.holm(alone), strict=True)
+        if not adjusted <= ALPHA
+    }
+    return {leader: "tie" if places else "first"} | places

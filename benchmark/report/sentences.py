@@ -10,7 +10,7 @@ import numpy as np
 from benchmark.analysis.equal_compute import equal_accuracy
 from benchmark.analysis.fixed_points import of_runs
 from benchmark.analysis.formatting import MACS
-from benchmark.analysis.leaderboard import BUDGETS
+from benchmark.analysis.leaderboard import BUDGETS, LEADING
 from benchmark.analysis.outcomes import Outcomes
 from benchmark.analysis.static_networks import best_static
 
@@ -76,11 +76,12 @@ def _leader(board: Board) -> str:
     if best["cells"][-1]["place"] == "first":
         lead = points(best["cells"][-1]["value"] - rows[1]["cells"][-1]["value"])
         return f"{best['method']} is most accurate ({number}), {lead} above {rows[1]['method']}{without}"
-    level = [row["method"] for row in rows[1:] if row["cells"][-1]["place"] == "tie"]
-    if not level:
+    if len(rows) == 1:
         return f"only {best['method']} can be judged ({number}){without}"
-    others = "any other method" if len(level) == len(rows) - 1 > 3 else _few(level)
-    return f"{best['method']} is most accurate ({number}), but not shown to be ahead of {others}{without}"
+    level = [row["method"] for row in rows[1:] if row["cells"][-1]["place"] == "tie"]
+    others = "every other method" if len(level) == len(rows) - 1 > 3 else _few(level)
+    shared = f", level with {others}" if level else ", but not shown to be ahead of all others"
+    return f"{best['method']} is most accurate ({number}){shared}{without}"
 
 
 def saving(outcomes: Outcomes) -> str:
@@ -158,7 +159,7 @@ def advice(boards: Sequence[Board]) -> list[str]:
 
 def _answer(board: Board, place: int) -> tuple[str, tuple[str, ...]] | None:
     """The method to use at a budget, and those it ties with: of these it is the cheapest."""
-    marked = [row for row in board["rows"] if row["cells"][place]["place"]]
+    marked = [row for row in board["rows"] if row["cells"][place]["place"] in LEADING]
     if not marked:
         return None
     cheapest = min(marked, key=lambda row: row["cells"][place]["macs"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.analysis.leaderboard import LEADING
 from benchmark.report.sentences import join
 from benchmark.report.templating import fill
 
@@ -70,7 +71,7 @@ def summary(experiments: Sequence[Experiment]) -> list[str]:
 
 def _leaders(boards: Sequence[Mapping[str, Any]]) -> str:
     """Who is ahead, or shares the lead, on how many of the datasets."""
-    marked = [[row["method"] for row in board["rows"] if row["cells"][-1]["place"]] for board in boards]
+    marked = [[row["method"] for row in board["rows"] if row["cells"][-1]["place"] in LEADING] for board in boards]
     decided = [methods for methods in marked if methods]
     if not decided:
         return ""

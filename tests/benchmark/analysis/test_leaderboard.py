@@ -1,5 +1,8 @@
 """Who is ahead within a budget, and who ties."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 
 from benchmark.analysis import summary
@@ -32,6 +35,18 @@ def test_methods_of_equal_accuracy_tie(tmp_path):
     methods = {"resnet14": Static(0.8), "act": Static(0.8, kind="act"), "sdn": Static(0.6, kind="sdn")}
     places = {standing.method: standing.place for standing in standings(outcomes_of(tmp_path, methods), "maze", 1.0)}
     assert places == {"resnet14": "tie", "act": "tie", "sdn": ""}
+
+
+def test_who_is_behind_by_itself_does_not_tie_though_all_at_once_decide_nothing(tmp_path, monkeypatch):
+    """Of p = 0.03, 0.5 and 0.001, Holm's method leaves the first open: 0.06."""
+    methods = {"resnet14": Static(0.9), **{name: Static(0.6, kind="sdn") for name in ("near", "level", "far")}}
+    p_values = iter([0.03, 0.5, 0.001])
+    monkeypatch.setattr(
+        "benchmark.analysis.statistics.nested_difference",
+        lambda ours, theirs: SimpleNamespace(two_sided_p_value=partial(next, p_values)),
+    )
+    places = {standing.method: standing.place for standing in standings(outcomes_of(tmp_path, methods), "maze", 1.0)}
+    assert places == {"resnet14": "tie", "near": "open", "level": "tie", "far": ""}
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])

@@ -242,9 +242,11 @@ class _Reduction(nn.Module):
         return tuple(convolution(scale) for convolution, scale in zip(self.convolutions, scales, strict=True))
 
 
-def _convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+def _convolution(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, kind: type[nn.Conv2d] = nn.Conv2d
+) -> list[nn.Module]:
     return [
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+        kind(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     ]
@@ -269,7 +271,9 @@ class PixelConv2d(nn.Conv2d):
 
 
 def _classifier(inputs: int, size: tuple[int, int], channels: int, classes: int, pool: str) -> nn.Sequential:
-    second = _convolution(channels, channels, stride=2)
-    if max(size) <= 2:  # the first convolution leaves one pixel
-        second[0] = PixelConv2d(channels, channels, 3, 2, padding=1, bias=False)
-    return nn.Sequential(*_convolution(inputs, channels, stride=2), *second, *pooled_linear(channels, classes, pool))
+    leaves_a_pixel = max(size) <= 2
+    return nn.Sequential(
+        *_convolution(inputs, channels, stride=2),
+        *_convolution(channels, channels, stride=2, kind=PixelConv2d if leaves_a_pixel else nn.Conv2d),
+        *pooled_linear(channels, classes, pool),
+    )

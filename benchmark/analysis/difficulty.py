@@ -69,28 +69,27 @@ def by_difficulty(grid: Grid, samples: pd.DataFrame) -> pd.DataFrame:
     bins = samples["bin"].to_numpy()
     found = np.unique(bins[bins >= 0])
     members = (bins[:, None] == found).astype(float)  # [samples, found]
-    counts = members.sum(axis=0)
     return grid.by_point_and(
         "bin",
         found,
         dial=np.array([samples["dial"].iloc[0]], object),
-        difficulty=np.nan_to_num(samples["difficulty"].to_numpy(float)) @ members / counts,
-        samples=counts.astype(int),
-        accuracy=grid.correct @ members / counts,
-        macs=grid["macs"] @ members / counts,
+        difficulty=np.nan_to_num(samples["difficulty"].to_numpy(float)) @ members / members.sum(axis=0),
+        **_means(grid, members),
     )
 
 
 def by_group(grid: Grid) -> pd.DataFrame:
     """Accuracy and compute in each group of the dataset's samples at each operating point; no rows without groups."""
-    groups = grid.of_sample("group").astype(str) if "group" in grid.columns else np.empty(0, str)
-    found, members = np.unique(groups, return_inverse=True)
-    of_group = (members[:, None] == np.arange(len(found))).astype(float)  # [samples, groups]
-    counts = of_group.sum(axis=0)
-    columns = {"accuracy": grid.correct, "macs": grid["macs"]} if len(found) else {}
-    return grid.by_point_and(
-        "group",
-        found.astype(object),
-        samples=counts.astype(int),
-        **{name: values @ of_group / counts for name, values in columns.items()},
-    )
+    if "group" not in grid.columns:
+        return grid.by_point_and("group", np.empty(0, object))
+    groups = grid.of_sample("group").astype(str)
+    found = np.unique(groups)
+    members = (groups[:, None] == found).astype(float)  # [samples, found]
+    return grid.by_point_and("group", found.astype(object), **_means(grid, members))
+
+
+def _means(grid: Grid, members: np.ndarray) -> dict[str, np.ndarray]:
+    """How many samples each part of a split has, and accuracy and compute there; `members` is [samples, parts]."""
+    counts = members.sum(axis=0)
+    means = {"accuracy": grid.correct @ members / counts, "macs": grid["macs"] @ members / counts}
+    return {"samples": counts.astype(int), **means}

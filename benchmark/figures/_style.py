@@ -17,7 +17,7 @@ from matplotlib.font_manager import fontManager
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from benchmark.figures._palette import HOLE, action_look, method_looks
+from benchmark.figures._palette import HOLE, action_look, method_looks, policy_look
 
 #: Inches: a column, and the text width of a page.
 WIDTHS = {"column": 3.3, "page": 7.0}
@@ -48,6 +48,10 @@ class Style:
     def look(self, method: str) -> dict[str, Any]:
         """Keyword arguments of `Axes.plot` for a method's line."""
         return self._looks[method]
+
+    def decider_look(self, policy: str, method: str) -> dict[str, Any]:
+        """As `look`, for who decides in `method`: a control, or its "agent", whose decisions are the method's curve."""
+        return self.look(method) if policy == "agent" else policy_look(policy)
 
     def panels(
         self, data: pd.DataFrame, by: Sequence[str] = ("dataset",), per_row: int = 3, **subplots: Any

@@ -9,8 +9,6 @@ that do not look at the sample, its choices are worth nothing. Panels are fitted
 them.
 """
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -21,7 +19,7 @@ from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
 from benchmark.figures._means import mean_curves
-from benchmark.figures._palette import POLICIES, policy_look
+from benchmark.figures._palette import POLICIES
 from benchmark.figures._style import Style, band, counts, fit, per_agent, shares, whose
 
 
@@ -57,7 +55,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     figure, panels = style.panels(data, by=per_agent(data))
     for panel, shown in panels:
         for policy, mean in shown.groupby("policy", sort=False):
-            look = _look(policy, mean["method"].iloc[0], style)
+            look = style.decider_look(policy, mean["method"].iloc[0])
             above = 4 if policy == "agent" else 3  # where they coincide
             panel.plot(mean["macs"], mean["accuracy"], label=policy, zorder=above, **look)
             if policy in ("agent", "random"):
@@ -69,10 +67,5 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     figure.supylabel("test accuracy (%)")
     policies = data["policy"].unique()
     method = data["method"].iloc[0]
-    style.legend(figure, [Line2D([], [], label=policy, **_look(policy, method, style)) for policy in policies])
+    style.legend(figure, [Line2D([], [], label=policy, **style.decider_look(policy, method)) for policy in policies])
     return figure
-
-
-def _look(policy: str, method: str, style: Style) -> dict[str, Any]:
-    """The agent's decisions are the method's own curve, and wear its look."""
-    return style.look(method) if policy == "agent" else policy_look(policy)

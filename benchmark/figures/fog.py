@@ -20,7 +20,6 @@ from benchmark.analysis.variants import agents
 from benchmark.experiment.configuration import Configuration
 from benchmark.figures._evidence import Evidence
 from benchmark.figures._means import mean_over_seeds
-from benchmark.figures._palette import policy_look
 from benchmark.figures._style import Style, counts, shares
 
 GROUPS = ("clear", "harmless fog", "gate hidden", "endpoint hidden")
@@ -45,15 +44,15 @@ def data(evidence: Evidence) -> pd.DataFrame:
     points = outcomes.points.set_index(RUN)
     parts = []
     for run, of_run in groups.groupby(RUN, sort=False):
-        by_point = {name: of_run.pivot_table(name, "operating_point", "group", observed=True) for name in QUANTITIES}
+        ordered = sorted(of_run["group"].unique(), key=_place)
+        by_point = {name: of_run.pivot_table(name, "operating_point", "group")[ordered] for name in QUANTITIES}
         curves = points.loc[[run]].set_index("operating_point")
         settings = {"agent": {chosen[run]: 1.0}}
         settings |= {control: _mixed(curves, control, curves["macs"][chosen[run]]) for control in CONTROLS}
         for policy, setting in settings.items():
-            for name, title in QUANTITIES.items():
+            for name, title in QUANTITIES.items() if setting else ():
                 values = sum(share * by_point[name].loc[point] for point, share in setting.items())
-                if len(setting):
-                    parts.append(_rows(run, policy, title, values))
+                parts.append(_rows(run, policy, title, values))
     table = pd.concat(parts, ignore_index=True)
     by = ["dataset", "method", "policy", "quantity", "group"]
     return outcomes.presented(mean_over_seeds(table, by, "value"))
@@ -69,7 +68,6 @@ def _mixed(curves: pd.DataFrame, policy: str, macs: float) -> dict[str, float]:
 
 
 def _rows(run: tuple[Any, ...], policy: str, quantity: str, values: pd.Series) -> pd.DataFrame:
-    values = values.reindex(sorted(values.index, key=_place))
     keys = dict(zip(RUN, run, strict=True)) | {"policy": policy, "quantity": quantity}
     return pd.DataFrame({"group": values.index, "value": values.to_numpy()}).assign(**keys)
 
@@ -82,7 +80,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
     """Compute and accuracy side by side, one row per dataset."""
     figure, panels = style.panels(data, by=["dataset", "quantity"], per_row=2)
     policies = list(data["policy"].unique())
-    looks = {policy: _look(policy, data["method"].iloc[0], style) for policy in policies}
+    looks = {policy: style.decider_look(policy, data["method"].iloc[0]) | {"linestyle": "none"} for policy in policies}
     for panel, shown in panels:
         groups = list(shown["group"].unique())
         for number, policy in enumerate(policies):
@@ -98,8 +96,3 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
             shares(panel.yaxis)
     style.legend(figure, [Line2D([], [], label=policy, **look) for policy, look in looks.items()])
     return figure
-
-
-def _look(policy: str, method: str, style: Style) -> dict[str, Any]:
-    look = style.look(method) if policy == "agent" else policy_look(policy)
-    return look | {"linestyle": "none"}

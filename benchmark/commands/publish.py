@@ -2,6 +2,7 @@
 
 Examples:
   python -m benchmark publish --config config/quick.yaml --to results/reference
+  python -m benchmark publish --config config/ablations.yaml --to results/reference --first-of-kind
 
 Kept are the summary, tables, verdicts and pages; the data of the figures, and a few of them as pictures; of each
 run its run.json, history, costs and timings; and of the first seed the weights, in half precision, and the decisions
@@ -42,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
     )
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="folder of all published results")
+    parser.add_argument(
+        "--first-of-kind",
+        action="store_true",
+        help="keep the weights and decisions only of the first method of each kind; for many variants of few methods",
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -65,8 +71,10 @@ def main(arguments: argparse.Namespace) -> None:
         for path in source.glob(pattern):
             if path.name not in REPEATED:
                 _copy(path, fresh / path.relative_to(source))
+    first = {(run.dataset, run.method_kind): run.method for run in reversed(experiment.runs())}
     for run in experiment.runs():
-        _copy_run(run, arguments.results, fresh, run.seed == experiment.seeds[0])
+        chosen = not arguments.first_of_kind or first[run.dataset, run.method_kind] == run.method
+        _copy_run(run, arguments.results, fresh, chosen and run.seed == experiment.seeds[0])
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
     runs = pd.read_parquet(target / "summary" / "runs.parquet")
@@ -89,6 +97,7 @@ def _copy_run(run: Run, results: Path, fresh: Path, with_weights: bool) -> None:
 def _copy(path: Path, copied: Path) -> None:
     copied.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":  # ten times as long to compress, and half as large
-        pq.write_table(pq.read_table(path), copied, compression="zstd", compression_level=19)
+        # Dictionaries of numbers that hardly repeat keep zstd from finding what does.
+        pq.write_table(pq.read_table(path), copied, compression="zstd", compression_level=19, use_dictionary=False)
     else:
         shutil.copyfile(path, copied)

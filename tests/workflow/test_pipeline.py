@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmark.__main__ import main
-from benchmark.evaluation import records
+from benchmark.evaluation import decisions, records
 from tests.workflow.pipeline import ROOT, copy_checkout, jobs, start
 
 GRID = """\
@@ -324,6 +324,11 @@ def test_what_is_published_is_drawn_again_from_its_summary(run, grid):
         "figures/accuracy_compute.csv",
     } <= names
     assert not {"digits/small/seed1/model.safetensors", "digits/small/seed0/records.parquet"} & names
+    fewer = [*options, "--results", str(grid / "results"), "--to", str(grid / "fewer"), "--first-of-kind"]
+    assert main(["publish", *fewer]) == 0  # both methods are ResNets
+    left_out = names - {str(path.relative_to(grid / "fewer/miniature")) for path in (grid / "fewer").rglob("*")}
+    assert left_out == {f"digits/large/seed0/{name}" for name in ("model.safetensors", "config.json", decisions.FILE)}
+
     again = ["--config", "experiment=grid.yaml", "results=published", "from_summary=true"]
     status, output = run(grid, "--cores", "2", "--forceall", *again)
     assert status == 0, output

@@ -165,6 +165,7 @@ if ($("chart")) {
       absent.length ? `${onMacs() ? "No finished run" : "Not timed"}: ${absent.join(", ")}.` : "",
     ].join(" ").trim();
     $("chart-x").textContent = axisOf().label;
+    $("seeds").closest("label").hidden = !onMacs() || !seeds.some((s) => s.dataset === $("dataset").value);
   };
 
   // Keys: left and right along a curve, up and down to another one.

@@ -112,7 +112,9 @@ def test_dataset_axis_scale_and_bands_can_be_chosen(shown):
     choose(shown, "scale", "logarithmic")
     assert chart(shown, "chart.scales.x.type") == "logarithmic"
     assert texts(shown, "#axis option") == ["MACs per sample", "milliseconds per sample, batch 1, cpu"]
+    assert shown.find_element("id", "seeds").is_displayed()
     choose(shown, "axis", "latency-1-cpu")
+    assert not shown.find_element("id", "seeds").is_displayed()  # only curves over MACs have single seeds
     assert chart(shown, "chart.options.scales.x.title.text") == "milliseconds per sample, batch 1, cpu"
     assert max(point["x"] for point in chart(shown, "chart.data.datasets[0].data")) <= 2
     assert "branchynet (2 of 3)" in texts(shown, "#chart-holes")[0]  # it was not timed in the seed that failed

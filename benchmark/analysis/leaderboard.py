@@ -11,6 +11,9 @@ from benchmark.analysis.outcomes import Outcomes
 BUDGETS = (0.5, 0.75, 1.0)
 #: A difference counts if its p-value is at most this.
 ALPHA = 0.05
+#: Nor is anyone level with the most accurate who is further behind than this, however wide the interval: the margin of
+#: comparable accuracy in `config/claims.yaml`.
+LEVEL = 0.01
 #: Places of those who are most accurate, as far as can be said.
 LEADING = ("first", "tie")
 
@@ -24,8 +27,8 @@ class Standing:
         share: the budget, as a share of the reference's MACs.
         accuracy: on the test split, over seeds; a hole where a seed has no point that fits.
         macs: what a test sample costs there.
-        place: "first" where it alone is ahead; "tie" where it shares the lead; "open" where it is behind by itself, but
-            not if all methods are tested at once; else "".
+        place: "first" where it alone is ahead; "tie" where it shares the lead; "open" where it is neither level
+            nor shown to be behind; else "".
     """
 
     method: str
@@ -44,8 +47,8 @@ def standings(outcomes: Outcomes, dataset: str, share: float, methods: Sequence[
 
     Each run takes its operating point of highest validation accuracy that fits. Differences to the most accurate method
     are tested two-sided, over seeds and samples, for all methods with all their seeds. It is first if it is ahead of
-    every other, by Holm's method. Otherwise those tie with it whose own difference, unadjusted, is not significant, so
-    that its 95% interval holds zero. Where a single seed leaves every difference open, all tie.
+    every other, by Holm's method. Otherwise those tie with it that are at most a point behind and whose own difference,
+    unadjusted, is not significant, so that its 95% interval holds zero. A single seed leaves every difference open.
 
     Args:
         outcomes: of the experiment.
@@ -79,8 +82,9 @@ def _places(
     others = [method for method in chosen if method != leader]
     differences = [statistics.nested_difference(right[leader], right[method]) for method in others]  # type: ignore[arg-type]
     alone = [difference.two_sided_p_value() for difference in differences]
+    behind = {method: accuracy[leader].estimate.value - accuracy[method].estimate.value for method in others}  # type: ignore[union-attr]
     places = {
-        method: "open" if p <= ALPHA else "tie"
+        method: "open" if p <= ALPHA or behind[method] > LEVEL else "tie"
         for method, p, adjusted in zip(others, alone, statistics.holm(alone), strict=True)
         if not adjusted <= ALPHA
     }

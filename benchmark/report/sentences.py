@@ -157,21 +157,24 @@ def advice(boards: Sequence[Board]) -> list[str]:
     return sentences
 
 
-def _answer(board: Board, place: int) -> tuple[str, tuple[str, ...]] | None:
-    """The method to use at a budget, and those it ties with: of these it is the cheapest."""
+def _answer(board: Board, place: int) -> tuple[str, tuple[str, ...], bool] | None:
+    """The method to use at a budget, those it ties with, of which it is the cheapest, and whether it is first alone."""
     marked = [row for row in board["rows"] if row["cells"][place]["place"] in LEADING]
     if not marked:
         return None
     cheapest = min(marked, key=lambda row: row["cells"][place]["macs"])
-    return cheapest["method"], tuple(sorted(row["method"] for row in marked if row is not cheapest))
+    level = tuple(sorted(row["method"] for row in marked if row is not cheapest))
+    return cheapest["method"], level, cheapest["cells"][place]["place"] == "first"
 
 
-def _why(board: Board, answer: tuple[str, tuple[str, ...]], place: int) -> str:
+def _why(board: Board, answer: tuple[str, tuple[str, ...], bool], place: int) -> str:
     cells = {row["method"]: row["cells"][place] for row in board["rows"]}
-    method, level = answer
+    method, level, first = answer
     number = _accuracy(cells[method])
     if level:
         return f"{number}; level with {_few(level)}, but the cheapest"
+    if not first:
+        return f"{number}, though not shown to be ahead of all others"
     rest = [(cell["value"], name) for name, cell in cells.items() if name != method and cell["value"] is not None]
     if not rest:
         return number

@@ -40,6 +40,7 @@ def test_methods_of_equal_accuracy_tie(tmp_path):
 def test_who_is_behind_by_itself_does_not_tie_though_all_at_once_decide_nothing(tmp_path, monkeypatch):
     """Of p = 0.03, 0.5 and 0.001, Holm's method leaves the first open: 0.06."""
     methods = {"resnet14": Static(0.9), **{name: Static(0.6, kind="sdn") for name in ("near", "level", "far")}}
+    monkeypatch.setattr("benchmark.analysis.leaderboard.LEVEL", 1.0)
     p_values = iter([0.03, 0.5, 0.001])
     monkeypatch.setattr(
         "benchmark.analysis.statistics.nested_difference",
@@ -47,6 +48,16 @@ def test_who_is_behind_by_itself_does_not_tie_though_all_at_once_decide_nothing(
     )
     places = {standing.method: standing.place for standing in standings(outcomes_of(tmp_path, methods), "maze", 1.0)}
     assert places == {"resnet14": "tie", "near": "open", "level": "tie", "far": ""}
+
+
+def test_a_wide_interval_makes_nobody_level_who_is_more_than_a_point_behind(tmp_path, monkeypatch):
+    methods = {"resnet14": Static(0.9), "far": Static(0.86, kind="sdn")}
+    monkeypatch.setattr(
+        "benchmark.analysis.statistics.nested_difference",
+        lambda ours, theirs: SimpleNamespace(two_sided_p_value=lambda: 0.4),
+    )
+    places = {standing.method: standing.place for standing in standings(outcomes_of(tmp_path, methods), "maze", 1.0)}
+    assert places == {"resnet14": "tie", "far": "open"}
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
@@ -75,4 +86,4 @@ def test_a_method_that_lacks_a_seed_is_a_hole_without_a_place(tmp_path):
 def test_one_seed_gives_no_winner(tmp_path):
     methods = {"resnet14": Static(0.5), "act": Static(0.95, kind="act")}
     board = standings(outcomes_of(tmp_path, methods, seeds=1), "maze", 1.0)
-    assert {standing.place for standing in board} == {"tie"}
+    assert {standing.method: standing.place for standing in board} == {"act": "tie", "resnet14": "open"}

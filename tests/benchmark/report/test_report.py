@@ -164,13 +164,14 @@ def test_advice_names_the_cheapest_of_those_that_tie():
     board = {
         "dataset": "maze", "reference": "resnet20",
         "rows": [
-            {"method": "a", "cells": [cell(0.91, "tie", 500), cell(0.93, "first", 700), cell(0.94, "first", 900)]},
-            {"method": "b", "cells": [cell(0.90, "tie", 400), cell(0.90, "", 400), cell(0.90, "", 400)]},
+            {"method": "a", "cells": [cell(0.91, "tie", 500), cell(0.93, "tie", 700), cell(0.94, "first", 900)]},
+            {"method": "b", "cells": [cell(0.90, "tie", 400), cell(0.90, "open", 400), cell(0.90, "", 400)]},
         ],
     }  # fmt: skip
     assert sentences.advice([board]) == [
         "On maze, within 50% of the compute of resnet20, use b: 90.00%; level with a, but the cheapest.",
-        "On maze, within 75 to 100% of the compute of resnet20, use a: 94.00%, 4.0 points above b.",
+        "On maze, within 75% of the compute of resnet20, use a: 93.00%, though not shown to be ahead of all others.",
+        "On maze, within 100% of the compute of resnet20, use a: 94.00%, 4.0 points above b.",
     ]
 
 

@@ -1,12 +1,12 @@
 """Accuracy against compute.
 
 Test accuracy against the mean multiply-accumulates (MACs) spent on a sample, one panel per dataset. A line joins a
-method's operating points: positions are means over seeds, bands and the bars of static networks are 95% intervals of
-the mean accuracy, and small points are single seeds, shown where there are at most fifty runs. Grey: static networks
-and the frontier of the best mixtures of them (their upper concave envelope, chosen on validation); an adaptive method
-is worth having where it runs above this frontier. The dotted line marks the compute of the reference network. The panel
-is fitted to the points: wide intervals run out of it, and so do points far below what every method reaches. Among more
-than eight methods, variants of another are left out: the ablations compare them.
+method's operating points: positions are means over seeds, bands (of at most twelve lines) and the bars of static
+networks are 95% intervals of the mean accuracy, and small points are single seeds, shown where there are at most fifty
+runs. Grey: static networks and the frontier of the best mixtures of them (their upper concave envelope, chosen on
+validation); an adaptive method is worth having where it runs above this frontier. The dotted line marks the compute of
+the reference network. The panel is fitted to the points: wide intervals run out of it, and so do points far below what
+every method reaches. Among more than eight methods, variants of another are left out: the ablations compare them.
 """
 
 import math
@@ -25,6 +25,8 @@ from benchmark.figures._style import Style, band, counts, few_runs, fit, shares
 
 #: No more markers than this on a line.
 MARKS = 10
+#: The bands of more lines than this cover each other.
+BANDS = 12
 _METHOD = ["dataset", "method", "static", "reference"]
 
 
@@ -71,6 +73,7 @@ def draw(data: pd.DataFrame, style: Style) -> Figure:
 def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
     means, seeds = data[data["seed"].isna()], data[data["seed"].notna()]
     few = few_runs(seeds)
+    banded = means.loc[~means["static"].astype(bool), "method"].nunique() <= BANDS
     for method, mean in means.groupby("method", sort=False):
         look, mean = style.look(method), mean.sort_values("macs")
         if mean["static"].all():
@@ -82,7 +85,8 @@ def _draw_panel(panel: Axes, data: pd.DataFrame, style: Style) -> None:
         else:
             marks = math.ceil(len(mean) / MARKS)
             panel.plot(mean["macs"], mean["accuracy"], label=method, zorder=4, markevery=marks, **look)
-            band(panel, mean["macs"], mean, look)
+            if banded:
+                band(panel, mean["macs"], mean, look)
         if few:
             single = seeds[seeds["method"] == method]
             panel.scatter(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -274,6 +275,18 @@ def test_compute_difficulty_names_the_dial(evidence, monkeypatch):
     _, panels = drawn("compute_difficulty", evidence)
     assert panels["maze"].get_xlabel() == "path length"
     assert panels["digits"].get_xlabel() == "doubt of the reference (percentile)"
+
+
+@pytest.mark.parametrize(("lines", "banded"), [(12, True), (13, False)])
+def test_bands_are_left_out_where_they_would_cover_each_other(evidence, lines, banded):
+    data = figures.find("accuracy_compute").data(evidence)
+    own = data[(data["dataset"] == "maze") & (data["method"] == "dynalay") & data["seed"].isna()]
+    many = pd.concat(own.assign(method=["dynalay", "branchynet"][k % 2] + k // 2 * "'") for k in range(lines))
+    looks = style(evidence)
+    with figures.applied(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(looks, "look", lambda method: {"color": "#123456"})
+        picture = figures.find("accuracy_compute").draw(many, looks)
+    assert any(isinstance(drawn, PolyCollection) for drawn in picture.axes[0].collections) == banded
 
 
 def test_bands_of_compute_stay_within_what_can_be_spent(evidence):

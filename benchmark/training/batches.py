@@ -133,7 +133,8 @@ class SettlingBatches:
         train = self._dataset.train
         order = self._rows[self._streams.settling_order(len(self._rows), self._readings)]
         self._readings += 1
-        for rows in order.split(evaluation_batch(self._dataset.image_shape)):
+        # Of no rows, `split` makes one batch without samples.
+        for rows in order.split(evaluation_batch(self._dataset.image_shape)) if len(order) else ():
             self._before_each()
             images = self._augment(train.images[rows].to(self._device), self._streams.augmentation)
             yield _prepared(images, self._dataset), train.labels[rows].to(self._device)

@@ -112,6 +112,13 @@ def test_a_method_settles_once_in_evaluation_mode_on_what_was_learnt_and_on_what
     assert len(distinct(first)) + len(distinct(unseen)) == len(first) + len(unseen) == 64
 
 
+def test_a_method_that_holds_nothing_out_settles_on_the_rest(tmp_path, undisturbed):
+    """Under augmentation, which a batch without samples would not survive."""
+    parameters = {"methods/network/parameters": CHANGES["methods/network/parameters"] | {"held_out": 0.0}}
+    miniature = Miniature(tmp_path, undisturbed.data, CHANGES | parameters | {"recipe/augmentation": {"crop": 1}})
+    assert miniature("train") == 0
+
+
 def test_training_gets_nothing_of_what_is_held_out_and_takes_as_many_steps():
     images, labels = torch.zeros(64, 1, 4, 4, dtype=torch.uint8), torch.arange(64)
     split = Split(images, labels, torch.zeros(64))

@@ -11,7 +11,7 @@ from benchmark import figures
 from benchmark.figures import Evidence
 
 #: A larger vector picture is shown by its pixels: thousands of points make it heavy and slow.
-LARGEST_SVG = 250_000
+LARGEST_SVG = 200_000
 #: The order on the page and in Snakemake's report; what is not named follows.
 ORDER = (
     "accuracy_compute", "accuracy_latency", "performance_profile", "agent_controls", "price", "compute_difficulty",

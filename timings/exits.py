@@ -10,11 +10,10 @@ Processor time of one thread; medians.
 
 import argparse
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from baselines.exits import EarlyExitNetwork
 from benchmark.experiment import configuration
@@ -36,21 +35,19 @@ def row(experiment: str, dataset: str, method: str, calls: int) -> str:
     assert isinstance(model, EarlyExitNetwork)
     components = model.for_inference().inference_components()
 
-    def microseconds(work: Callable[[], object]) -> float:
-        work()
-        return 1e6 * statistics.median(seconds(work) for _ in range(calls))
+    def microseconds(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
+        module(*inputs)
+        return 1e6 * statistics.median(seconds(lambda: module(*inputs)) for _ in range(calls))
 
     state: tuple[Tensor, ...] = (images,)
     segments, exits = 0.0, []
     for n in range(1, model.exits + 1):
         segment = components[f"segment{n}"].module
-        given = state
-        segments += microseconds(lambda segment=segment, given=given: segment(*given))  # type: ignore[misc]
-        output = segment(*given)
+        segments += microseconds(segment, state)
+        output = segment(*state)
         state = output if isinstance(output, tuple) else (output,)
         if n < model.exits:
-            seen, exit_ = state, components[f"exit{n}"].module
-            exits.append(microseconds(lambda exit_=exit_, seen=seen: exit_(*seen)))  # type: ignore[misc]
+            exits.append(microseconds(components[f"exit{n}"].module, state))
     share = sum(exits) / segments
     return f"| {dataset}/{method} | {segments:.0f} | {len(exits)} x {sum(exits) / len(exits):.0f} | {share:.2f} |"
 

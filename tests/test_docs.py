@@ -145,6 +145,7 @@ def test_versions_agree():
         ("README.md", "**Dials of difficulty**", "- **The first version", ("dials",)),
         ("README.md", "The experiment `quick`, which", "A further experiment", ("quick",)),
         ("docs/attempts.md", "| agent less the best policy that does not look | +4.32", "What it drives", ("dials",)),
+        ("docs/attempts.md", "## What each part of the second", "## Attempts", ("ablations",)),
         ("docs/methods.md", "## Where methods fall short on mazes", "MSDNet has no results", ("dials", "prices")),
         ("docs/methods.md", "ResNet-20 has 99.00%", "## Published figures", ("prices",)),
         ("docs/choose.md", "## What `dials` shows", "## What `quick` shows", ("dials",)),

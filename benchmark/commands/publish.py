@@ -5,9 +5,9 @@ Examples:
   python -m benchmark publish --config config/ablations.yaml --to results/reference --first-of-kind
 
 Kept are the summary, tables, verdicts and pages; the data of the figures, and a few of them as pictures; of each
-run its run.json, history, costs and timings; and of the first seed the weights, in half precision, and the decisions
-that the explorer shows. Left out are records and logs: from what is kept, `snakemake ... from_summary=true` draws
-everything again. An earlier copy is replaced as a whole.
+run its run.json, history and timings; and of the first seed the costs of components, the weights, in half precision,
+and the decisions that the explorer shows. Left out are records and logs: from what is kept,
+`snakemake ... from_summary=true` draws everything again. An earlier copy is replaced as a whole.
 """
 
 import argparse
@@ -27,13 +27,15 @@ from dynalay.pretrained import CONFIG, WEIGHTS
 
 #: Of the experiment; a pattern that matches nothing is passed over.
 OF_EXPERIMENT = (
-    "summary/*.parquet", "tables/*", "figures/*.csv", "figures/accuracy_compute.png", "figures/fixed_points.png",
-    "figures/fog.png", "verdicts.json", "findings.json", "report.html", "explorer.html",
+    "summary/*.parquet", "tables/*", "figures/*.csv", "figures/accuracy_compute.png", "figures/ablations.png",
+    "figures/fixed_points.png", "figures/fog.png", "verdicts.json", "findings.json", "report.html", "explorer.html",
 )  # fmt: skip
 #: Large, and every run's history.csv has it.
 REPEATED = ("training_curves.csv",)
-OF_EVERY_RUN = ("run.json", "history.csv", "costs.json", gains.FILE, "latency.csv", "resources.csv")
-OF_THE_FIRST_SEED = (CONFIG, decisions.FILE)
+OF_EVERY_RUN = ("run.json", "history.csv", gains.FILE, "latency.csv", "resources.csv")
+#: All seeds of a method have the same.
+OF_THE_FIRST_SEED = ("costs.json",)
+WITH_WEIGHTS = (CONFIG, decisions.FILE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +76,9 @@ def main(arguments: argparse.Namespace) -> None:
     first = {(run.dataset, run.method_kind): run.method for run in reversed(experiment.runs())}
     for run in experiment.runs():
         chosen = not arguments.first_of_kind or first[run.dataset, run.method_kind] == run.method
-        _copy_run(run, arguments.results, fresh, chosen and run.seed == experiment.seeds[0])
+        first_seed = run.seed == experiment.seeds[0]
+        names = (*OF_EVERY_RUN, *(OF_THE_FIRST_SEED if first_seed else ()))
+        _copy_run(run, arguments.results, fresh, names, with_weights=first_seed and chosen)
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
     runs = pd.read_parquet(target / "summary" / "runs.parquet")
@@ -84,10 +88,10 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"  the runs differ in {name} ({count} different)")
 
 
-def _copy_run(run: Run, results: Path, fresh: Path, with_weights: bool) -> None:
+def _copy_run(run: Run, results: Path, fresh: Path, names: tuple[str, ...], with_weights: bool) -> None:
     folder = run.folder(results)
     copied = fresh.joinpath(*run.folder(Path()).parts[1:])
-    for name in (*OF_EVERY_RUN, *(OF_THE_FIRST_SEED if with_weights else ())):
+    for name in (*names, *(WITH_WEIGHTS if with_weights else ())):
         if (folder / name).exists():
             _copy(folder / name, copied / name)
     if with_weights and (folder / WEIGHTS).exists():

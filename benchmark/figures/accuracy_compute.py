@@ -6,7 +6,8 @@ networks are 95% intervals of the mean accuracy, and small points are single see
 runs. Grey: static networks and the frontier of the best mixtures of them (their upper concave envelope, chosen on
 validation); an adaptive method is worth having where it runs above this frontier. The dotted line marks the compute of
 the reference network. The panel is fitted to the points: wide intervals run out of it, and so do points far below what
-every method reaches. Among more than eight methods, variants of another are left out: the ablations compare them.
+every method reaches. Among more than eight methods, variants of another that are not static are left out: the
+ablations compare them.
 """
 
 import math
@@ -38,7 +39,9 @@ def applies(configuration: Configuration) -> bool:
 def data(evidence: Evidence) -> pd.DataFrame:
     """Every seed's operating points (`seed` given), and their means with intervals (`seed` missing)."""
     outcomes = evidence.outcomes
-    points = evidence.overlaid(outcomes.own_points)
+    points = outcomes.own_points
+    shown = {*evidence.overlaid(points)["method"], *outcomes.static_methods}  # all of the frontier's networks
+    points = points[points["method"].isin(shown)]
     if points.empty:
         return points
     static, reference = points["method"].isin(outcomes.static_methods), points["method"] == outcomes.reference

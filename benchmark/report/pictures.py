@@ -64,13 +64,25 @@ def ordered(names: list[str]) -> list[str]:
 
 
 def themed(svg: str, name: str) -> str:
-    """A picture's markup with the page's colours for its neutral ones, and ids that no other picture has."""
+    """A picture's markup with the page's colours for its neutral ones, and ids that no other picture has.
+
+    What nobody sees is left out: comments, indentation, groups' names, and digits beyond a hundredth of a point.
+    """
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\s+", " ", svg).replace("> <", "><")
+    svg = re.sub(r' (?:d|x|y)="[^"]*"|translate\([^)]*\)', _hundredths, svg)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"#[0-9a-f]{6}\b", lambda found: _NEUTRAL.get(found[0], found[0]), svg)
     # Text without a colour of its own is black.
     return svg.replace("<svg ", '<svg aria-hidden="true" fill="var(--ink)" ', 1)
+
+
+def _hundredths(found: re.Match[str]) -> str:
+    """Coordinates rounded to hundredths."""
+    return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), found[0])
 
 
 def describe(name: str, data: pd.DataFrame) -> str:

@@ -323,7 +323,9 @@ def test_what_is_published_is_drawn_again_from_its_summary(run, grid):
         "digits/small/seed1/run.json",
         "figures/accuracy_compute.csv",
     } <= names
-    assert not {"digits/small/seed1/model.safetensors", "digits/small/seed0/records.parquet"} & names
+    assert not {f"digits/small/seed1/{name}" for name in ("model.safetensors", "costs.json", "records.parquet")} & names
+    assert {"digits/small/seed0/costs.json", "digits/large/seed0/costs.json"} <= names
+    assert "digits/small/seed0/records.parquet" not in names
     fewer = [*options, "--results", str(grid / "results"), "--to", str(grid / "fewer"), "--first-of-kind"]
     assert main(["publish", *fewer]) == 0  # both methods are ResNets
     left_out = names - {str(path.relative_to(grid / "fewer/miniature")) for path in (grid / "fewer").rglob("*")}

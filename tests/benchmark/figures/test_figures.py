@@ -19,10 +19,10 @@ from benchmark.analysis import summary, tables, variants
 from benchmark.evaluation import records
 from benchmark.experiment import configuration as configurations
 from benchmark.experiment.configuration import Configuration
-from benchmark.figures import Evidence, Style, _style, accuracy_latency, gallery, performance_profile, price
+from benchmark.figures import Evidence, Style, _evidence, _style, accuracy_latency, gallery, performance_profile, price
 from benchmark.figures._means import mean_curves
 from benchmark.figures._writing import write
-from tests.benchmark.synthetic import Experiment
+from tests.benchmark.synthetic import METHODS, Experiment, Static
 
 #: Their data does not come from records, so the synthetic experiment has none of it; they have tests of their own.
 WITHOUT_SYNTHETIC_DATA = {"accuracy_latency", "fixed_points", "fog", "fpi_layers", "gallery", "residual_iteration"}
@@ -229,6 +229,17 @@ def test_accuracy_compute(evidence):
     assert line(panels["digits"], "static frontier")[:2] == pytest.approx(statics[["macs", "accuracy"]].to_numpy())
     reference = means.loc[means["reference"], "macs"].item()
     assert line(panels["maze"], "reference")[:, 0].tolist() == [reference, reference]
+
+
+def test_where_variants_are_left_out_those_of_the_frontier_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(_evidence, "MANY", 2)
+    never = {"dynalay-never": Static(accuracy=0.9, macs=500_000, kind="dynalay")}
+    experiment = Experiment(datasets={"maze": True}, methods=METHODS | never, samples=60, points=5)
+    configuration = experiment.write(tmp_path)
+    summary.write(configuration, tmp_path)
+    data, panels = drawn("accuracy_compute", Evidence(configuration, tmp_path))
+    assert set(data["method"]) == set(METHODS) - {"dynalay-unrolled"} | set(never)
+    assert 500_000 in line(panels["maze"], "static frontier")[:, 0]
 
 
 def test_what_lies_below_a_panel_does_not_widen_its_axis(evidence):

@@ -251,7 +251,7 @@ def test_gallery_and_figures_are_shown_with_words_for_what_they_show(shown):
 def test_colours_follow_the_system_and_the_button(shown):
     unfold(shown)
     background = "return getComputedStyle(document.body).backgroundColor"
-    paper = "#figure-accuracy_compute svg #accuracy_compute-patch_1 path"
+    paper = "#figure-accuracy_compute svg path"  # the first
     of_figure = f"return getComputedStyle(document.querySelector('{paper}')).fill"
     for scheme, first, second in (("dark", "rgb(21, 23, 27)", "rgb(255, 255, 255)"),
                                   ("light", "rgb(255, 255, 255)", "rgb(21, 23, 27)")):  # fmt: skip

@@ -21,7 +21,6 @@ from benchmark.analysis.mixed import differing
 from benchmark.errors import UserError
 from benchmark.evaluation import decisions, gains
 from benchmark.experiment import configuration
-from benchmark.experiment.configuration import Run
 from benchmark.training import checkpoint
 from dynalay.pretrained import CONFIG, WEIGHTS
 
@@ -35,7 +34,7 @@ REPEATED = ("training_curves.csv",)
 OF_EVERY_RUN = ("run.json", "history.csv", gains.FILE, "latency.csv", "resources.csv")
 #: All seeds of a method have the same.
 OF_THE_FIRST_SEED = ("costs.json",)
-WITH_WEIGHTS = (CONFIG, decisions.FILE)
+TO_RUN_AGAIN = (WEIGHTS, CONFIG, decisions.FILE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,10 +74,15 @@ def main(arguments: argparse.Namespace) -> None:
                 _copy(path, fresh / path.relative_to(source))
     first = {(run.dataset, run.method_kind): run.method for run in reversed(experiment.runs())}
     for run in experiment.runs():
-        chosen = not arguments.first_of_kind or first[run.dataset, run.method_kind] == run.method
-        first_seed = run.seed == experiment.seeds[0]
-        names = (*OF_EVERY_RUN, *(OF_THE_FIRST_SEED if first_seed else ()))
-        _copy_run(run, arguments.results, fresh, names, with_weights=first_seed and chosen)
+        names = [*OF_EVERY_RUN]
+        if run.seed == experiment.seeds[0]:
+            names += OF_THE_FIRST_SEED
+            if not arguments.first_of_kind or first[run.dataset, run.method_kind] == run.method:
+                names += TO_RUN_AGAIN
+        folder = run.folder(arguments.results)
+        for name in names:
+            if (folder / name).exists():
+                _copy(folder / name, fresh / folder.relative_to(source) / name)
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
     runs = pd.read_parquet(target / "summary" / "runs.parquet")
@@ -88,20 +92,12 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"  the runs differ in {name} ({count} different)")
 
 
-def _copy_run(run: Run, results: Path, fresh: Path, names: tuple[str, ...], with_weights: bool) -> None:
-    folder = run.folder(results)
-    copied = fresh.joinpath(*run.folder(Path()).parts[1:])
-    for name in (*names, *(WITH_WEIGHTS if with_weights else ())):
-        if (folder / name).exists():
-            _copy(folder / name, copied / name)
-    if with_weights and (folder / WEIGHTS).exists():
-        checkpoint.save_half(folder / WEIGHTS, copied / WEIGHTS)
-
-
 def _copy(path: Path, copied: Path) -> None:
     copied.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":  # ten times as long to compress, and half as large
         # Dictionaries of numbers that hardly repeat keep zstd from finding what does.
         pq.write_table(pq.read_table(path), copied, compression="zstd", compression_level=19, use_dictionary=False)
+    elif path.name == WEIGHTS:
+        checkpoint.save_half(path, copied)
     else:
         shutil.copyfile(path, copied)

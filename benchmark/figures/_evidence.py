@@ -79,12 +79,14 @@ class Evidence:
     def overlaid(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows of the methods whose curves are drawn over each other.
 
-        Where there are more than `MANY` methods, variants of another are left out: `ablations` compares them.
+        Where there are more than `MANY` methods, variants of another are left out: `ablations` compares them. Static
+        ones stay, since all others are compared with them.
         """
         if len(self.configuration.methods) <= MANY:
             return table
         left_out = {label for labels in variants(self.configuration.method_kinds).values() for label in labels[1:]}
-        return table[~table["method"].isin(left_out - {self.configuration.reference})]
+        left_out -= {self.configuration.reference, *self.outcomes.static_methods}
+        return table[~table["method"].isin(left_out)]
 
     @cached_property
     def agent_actions(self) -> pd.DataFrame:

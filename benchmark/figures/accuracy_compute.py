@@ -39,9 +39,7 @@ def applies(configuration: Configuration) -> bool:
 def data(evidence: Evidence) -> pd.DataFrame:
     """Every seed's operating points (`seed` given), and their means with intervals (`seed` missing)."""
     outcomes = evidence.outcomes
-    points = outcomes.own_points
-    shown = {*evidence.overlaid(points)["method"], *outcomes.static_methods}  # all of the frontier's networks
-    points = points[points["method"].isin(shown)]
+    points = evidence.overlaid(outcomes.own_points)
     if points.empty:
         return points
     static, reference = points["method"].isin(outcomes.static_methods), points["method"] == outcomes.reference

@@ -237,8 +237,10 @@ def test_where_variants_are_left_out_those_of_the_frontier_stay(tmp_path, monkey
     experiment = Experiment(datasets={"maze": True}, methods={**METHODS, **never}, samples=60, points=5)
     configuration = experiment.write(tmp_path)
     summary.write(configuration, tmp_path)
-    data, panels = drawn("accuracy_compute", Evidence(configuration, tmp_path))
+    evidence = Evidence(configuration, tmp_path)
+    data, panels = drawn("accuracy_compute", evidence)
     assert set(data["method"]) == {*METHODS, *never} - {"dynalay-unrolled"}
+    assert set(evidence.overlaid(evidence.outcomes.runs)["method"]) == set(data["method"])  # the leaderboard's
     assert 500_000 in line(panels["maze"], "static frontier")[:, 0]
 
 
